@@ -1,0 +1,257 @@
+"""The connection to the Kubernetes API: authentication through kubernetes_asyncio, plain calls on top.
+
+kubernetes_asyncio finds the credentials (service account, kubeconfig with its exec plug-ins and OIDC) and signs requests; its
+generated models and its ``Watch`` are not used (see ``reflector``). Promised here: every call has a timeout, a status other than
+2xx is an ``ApiError`` and never a body, names are checked before a URL is built, and watches, logs and short calls each have
+a connection pool of their own, so that a hundred open streams cannot starve a patch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.config import (
+    ConfigException,
+    incluster_config,
+    kube_config,
+)
+
+from listener.cluster.names import Key, is_name, is_namespace
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT: Final = 15.0  # seconds for a whole short call: get, patch, create
+PAGE_TIMEOUT: Final = 60.0  # seconds for one page of a list
+CONNECT_TIMEOUT: Final = 10.0
+_POOL_SIZES: Final = {"calls": 100, "watches": 100, "logs": 2048}
+_MAX_ERROR_BODY: Final = 4096
+
+Pool = Literal["calls", "watches", "logs"]
+
+
+class ClusterError(Exception):
+    """Anything that keeps the Kubernetes API from answering as asked."""
+
+
+class ClusterConfigError(ClusterError):
+    """No usable way to reach a cluster is configured: neither a service account nor a kubeconfig."""
+
+
+class UnreachableError(ClusterError):
+    """No answer: refused, timed out, reset, DNS or TLS trouble."""
+
+
+class ApiError(ClusterError):
+    """The API server said no."""
+
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
+        self.status = status  #: HTTP status
+        self.reason = reason  #: ``reason`` of the Status object: NotFound, Expired, Conflict, …
+        self.retry_after = retry_after  #: seconds
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class Cluster:
+    """One cluster's API. Make it with ``await Cluster.connect()``, end it with ``await close()``."""
+
+    def __init__(self, configuration: Configuration, *, source: str, env: Mapping[str, str]) -> None:
+        self.source = source  #: where the credentials come from, for messages
+        self._env = env
+        self._configuration = configuration
+        self._clients: dict[str, ApiClient] = {}
+        self._reloading = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        """The API server's URL."""
+        return str(self._configuration.host)
+
+    @classmethod
+    async def connect(cls, *, env: Mapping[str, str] = os.environ) -> Cluster:
+        """Find credentials: in-cluster service account, else ``KUBECONFIG``, else ``~/.kube/config``. Makes no request.
+
+        Raises ``ClusterConfigError`` which says what was tried.
+        """
+        configuration = Configuration()
+        source = await _load(configuration, env)
+        return cls(configuration, source=source, env=env)
+
+    async def reload(self) -> None:
+        """Read the credentials again: after a 401, when a token was rotated. Keeps the old ones if that fails."""
+        async with self._reloading:
+            try:
+                await _load(self._configuration, self._env)
+            except ClusterConfigError as error:
+                log.warning("cannot read the cluster credentials again, keeping the old ones: %s", error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
+
+    async def get(self, path: str, *, params: Mapping[str, str] | None = None, timeout: float = CALL_TIMEOUT) -> bytes:
+        """The body of a GET. ``path`` comes from ``object_path`` or ``collection_path``."""
+        return await self._call("GET", path, params=params, timeout=timeout)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """POST an object to a collection."""
+        return await self._call("POST", path, body=body)
+
+    async def merge_patch(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """PATCH with RFC 7386 merge semantics."""
+        return await self._call("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, path: str, *, params: Mapping[str, str], pool: Pool, read_timeout: float | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is read as it arrives. ``read_timeout``: seconds of silence until ``UnreachableError``."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout
+        )
+        with _translated(self.host):
+            async with await self._request("GET", path, params=params, timeout=timeout, pool=pool) as response:
+                yield response
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        timeout: float = CALL_TIMEOUT,
+    ) -> bytes:
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_TIMEOUT))
+        with _translated(self.host):
+            response = await self._request(
+                method, path, params=params, body=body, content_type=content_type, timeout=limits, pool="calls"
+            )
+            async with response:
+                return await response.read()
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        pool: Pool,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        client = self._client(pool)
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": client.user_agent}
+        await client.update_params_for_auth(headers, [], ["BearerToken"])
+        response: aiohttp.ClientResponse = await client.rest_client.request(
+            method,
+            self.host + path,
+            query_params=dict(params or {}),
+            headers=headers,
+            body=body,
+            _preload_content=False,  # with it, the library would read streams to their end and log bodies
+            _request_timeout=timeout,
+        )
+        if not 200 <= response.status <= 299:
+            async with response:
+                raise await _api_error(response)
+        return response
+
+    def _client(self, pool: Pool) -> ApiClient:
+        if pool not in self._clients:
+            self._configuration.connection_pool_maxsize = _POOL_SIZES[pool]
+            self._clients[pool] = ApiClient(configuration=self._configuration)
+            self._clients[pool].user_agent = "tekton-pipeline-listener"
+        return self._clients[pool]
+
+
+def collection_path(resource: str, namespace: str | None = None) -> str:
+    """The URL path of a resource's list: ``pipelineruns``, ``taskruns``, ``pods``, ``events``; None: all namespaces."""
+    group = "/api/v1" if resource in ("pods", "events") else "/apis/tekton.dev/v1"
+    if namespace is None:
+        return f"{group}/{resource}"
+    if not is_namespace(namespace):
+        raise ValueError(f"not a namespace's name: {namespace!r}")
+    return f"{group}/namespaces/{namespace}/{resource}"
+
+
+def object_path(resource: str, key: Key) -> str:
+    """The URL path of one object. Raises ``ValueError`` for what cannot be a name: nothing unchecked reaches a URL."""
+    if not is_name(key.name):
+        raise ValueError(f"not an object's name: {key.name!r}")
+    return f"{collection_path(resource, key.namespace)}/{key.name}"
+
+
+async def _load(configuration: Configuration, env: Mapping[str, str]) -> str:
+    tried = []
+    if env.get("KUBERNETES_SERVICE_HOST"):
+        try:
+            incluster_config.load_incluster_config(  # type: ignore[no-untyped-call]  # has no annotations
+                client_configuration=configuration, environ=dict(env)
+            )
+        except (ConfigException, OSError) as error:
+            tried.append(f"service account: {error}")
+        else:
+            return "the pod's service account"
+    else:
+        tried.append("service account: not in a pod (KUBERNETES_SERVICE_HOST is not set)")
+    given = env.get("KUBECONFIG", "")
+    paths = given or str(Path("~/.kube/config").expanduser())  # noqa: ASYNC240 - at start and after a 401 only
+    label = f"KUBECONFIG={given}" if given else paths
+    if not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path):  # noqa: ASYNC240 - as above
+        tried.append(f"{label}: no such file")
+    else:
+        try:
+            await kube_config.load_kube_config(
+                config_file=paths, client_configuration=configuration, persist_config=False
+            )
+        except (ConfigException, OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            tried.append(f"{label}: {error}")
+        else:
+            return label
+    raise ClusterConfigError("no cluster configured; tried " + "; ".join(tried))
+
+
+@contextlib.contextmanager
+def _translated(host: str) -> Iterator[None]:
+    """Turn the client library's many exceptions into ours."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise UnreachableError(f"{host}: no answer in time") from error
+    except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+        raise UnreachableError(f"{host}: {str(error) or type(error).__name__}") from error
+
+
+async def _api_error(response: aiohttp.ClientResponse) -> ApiError:
+    body = await response.content.read(_MAX_ERROR_BODY)
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = _Status(message=" ".join(body.decode("utf-8", "replace").split())[:200])
+    return ApiError(
+        response.status,
+        status.reason,
+        status.message or response.reason or "",
+        retry_after=float(after) if (after := response.headers.get("Retry-After", "")).isdecimal() else None,
+    )

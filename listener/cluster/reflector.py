@@ -1,0 +1,395 @@
+"""A reflector: keeps a typed copy of one resource's objects and says what changed, whatever the connection does.
+
+After client-go's, kept rules: list in pages, then watch from the list's resourceVersion; resume from the last one seen; 410 (as HTTP
+status or as ERROR event) lists again; a new list is a REPLACE, so that what vanished meanwhile becomes a deletion with the last
+known object; 429 and refused connections back off and watch again without a new list; a watch that ends at once without an
+event counts as a failure. Where the server is new enough, the list comes as a stream (``sendInitialEvents``), with fallback.
+Beyond client-go: one object that does not parse is counted, logged once by name and skipped, and never stops the rest.
+
+Not promised: every intermediate state of an object. Whoever listens gets the newest one (level-triggered).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterError, UnreachableError
+from listener.cluster.decode import name_of
+from listener.cluster.names import Key
+from listener.cluster.objects import MalformedError
+
+log = logging.getLogger(__name__)
+
+PAGE_SIZE: Final = 500
+MAX_LINE: Final = (
+    16 * 1024 * 1024
+)  # bytes of one watch event; etcd's own limit is 1.5 MiB, this is only against exhaustion
+_EVENTS_PER_TURN: Final = 64  # handled before other tasks get the loop
+_STREAM_LIST_SILENCE: Final = 15.0  # seconds without a byte until a streaming list counts as not supported
+_STREAM_LIST_SINCE: Final = (1, 34)  # Kubernetes version that has WatchList on by default
+
+
+class Object(Protocol):
+    """What the reflector needs of an object."""
+
+    @property
+    def key(self) -> Key: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
+T = TypeVar("T", bound=Object)
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """An object was added, became another, or is gone."""
+
+    object: T  #: the newest state; of a deleted object the last known one
+    previous: T | None  #: what was known before; None for a new object
+    deleted: bool = False
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+    annotations: dict[str, str] | None = None
+
+
+class _Page(msgspec.Struct):
+    metadata: _Meta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Bookmark(msgspec.Struct):
+    metadata: _Meta
+
+
+class _Status(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class _Version(msgspec.Struct):
+    major: str = "0"
+    minor: str = "0"
+
+
+_PAGE: Final = msgspec.json.Decoder(_Page)
+_EVENT: Final = msgspec.json.Decoder(_Event)
+_BOOKMARK: Final = msgspec.json.Decoder(_Bookmark)
+_STATUS: Final = msgspec.json.Decoder(_Status)
+_VERSION: Final = msgspec.json.Decoder(_Version)
+
+
+class Backoff:
+    """Pauses after failures: 0.8 s doubled up to 30 s, half of it random; starts over after two healthy minutes."""
+
+    def __init__(self, *, first: float = 0.8, cap: float = 30.0, healthy: float = 120.0) -> None:
+        self._first, self._cap, self._healthy = first, cap, healthy
+        self._next, self._last_failure = first, 0.0
+
+    def pause(self, *, at_least: float = 0.0) -> float:
+        """Seconds to wait after the failure that just happened."""
+        now = time.monotonic()
+        if now - self._last_failure > self._healthy:
+            self._next = self._first
+        self._last_failure = now
+        seconds, self._next = self._next, min(self._next * 2, self._cap)
+        return max(at_least, seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+
+class Reflector(Generic[T]):
+    """Keeps ``objects`` equal to what the API server holds at ``path``. Run it with ``run()``, in a task that you own."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        path: str,
+        decode: Callable[[bytes | msgspec.Raw], T],
+        on_change: Callable[[Change[T]], None],
+        label_selector: str = "",
+        backoff: Backoff | None = None,
+    ) -> None:
+        """``on_change`` is called for each change in order, must be quick and must not raise."""
+        self.path = path
+        self.objects: dict[Key, T] = {}
+        self.synced = asyncio.Event()  #: set when the first list is complete
+        self.skipped = 0  #: objects and events that could not be read
+        self.restarts = 0  #: watches ended by a failure
+        self.lists = 0
+        self._cluster, self._decode, self._on_change = cluster, decode, on_change
+        self._selector = {"labelSelector": label_selector} if label_selector else {}
+        self._backoff = backoff or Backoff()
+        self._resource_version = ""
+        self._stream_lists: bool | None = None  # None: not known yet
+        self._complained: OrderedDict[str, None] = OrderedDict()
+        self._problem: tuple[str, float] | None = None
+
+    @property
+    def problem(self) -> tuple[str, float] | None:
+        """What keeps the watch from working and since when (``time.time()``), or None while it works."""
+        return self._problem
+
+    async def run(self) -> None:
+        """List and watch until cancelled. Raises nothing else: every trouble is logged, waited for and tried again."""
+        while True:
+            try:
+                if not self._resource_version:
+                    await self._list()
+                await self._watch()
+            except ClusterError as error:
+                await self._recover(error)
+
+    async def _recover(self, error: ClusterError) -> None:
+        self.restarts += 1
+        at_least = 0.0
+        if isinstance(error, ApiError):
+            at_least = min(error.retry_after or 0.0, 60.0)
+            if error.status == 410 or error.reason in ("Expired", "Gone"):
+                self._resource_version = ""
+            if error.status == 401:
+                await self._cluster.reload()
+        pause = self._backoff.pause(at_least=at_least)
+        if self._problem is None:
+            self._problem = (str(error), time.time())
+        log.warning("watching %s on %s failed, trying again in %.1f s: %s", self.path, self._cluster.host, pause, error)
+        await asyncio.sleep(pause)
+
+    def _healthy(self) -> None:
+        if self._problem is not None:
+            log.info("watching %s works again after %.0f s", self.path, time.time() - self._problem[1])
+            self._problem = None
+
+    # Listing
+
+    async def _list(self) -> None:
+        self.lists += 1
+        if await self._offers_stream_lists():
+            try:
+                await self._list_as_stream()
+                return
+            except _NoStreamListError as error:
+                log.info("no streaming list of %s (%s), listing in pages", self.path, error)
+                self._stream_lists = False
+        await self._list_in_pages()
+
+    async def _offers_stream_lists(self) -> bool:
+        if self._stream_lists is None:
+            try:
+                version = _VERSION.decode(await self._cluster.get("/version"))
+                number = (int(version.major), int(version.minor.rstrip("+")))
+                self._stream_lists = number >= _STREAM_LIST_SINCE
+            except (ApiError, msgspec.DecodeError, ValueError):
+                self._stream_lists = False
+        return self._stream_lists
+
+    async def _list_in_pages(self) -> None:
+        """All pages, each applied as it comes, so that memory holds one page and not the list."""
+        seen: set[Key] = set()
+        token, page = "", _Page(metadata=_Meta())
+        while True:
+            params = {"limit": str(PAGE_SIZE), **self._selector} | ({"continue": token} if token else {})
+            body = await self._cluster.get(self.path, params=params, timeout=PAGE_TIMEOUT)
+            try:
+                page = _PAGE.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UnreachableError(f"{self._cluster.host}: the list of {self.path} is no list: {error}") from None
+            for number, raw in enumerate(page.items or ()):
+                if (item := self._read(raw)) is not None:
+                    seen.add(item.key)
+                    self._apply(item)
+                if number % _EVENTS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+            token = page.metadata.continue_
+            if not token:
+                break
+        await self._replaced(seen, page.metadata.resource_version)
+
+    async def _list_as_stream(self) -> None:
+        """The list as watch events that end with a marked bookmark. Raises ``_NoStreamListError`` where it is not offered."""
+        params = {
+            **self._watch_params(),
+            "sendInitialEvents": "true",
+            "resourceVersionMatch": "NotOlderThan",
+        }
+        seen: set[Key] = set()
+        opened = False
+        try:
+            async with self._cluster.stream(
+                self.path, params=params, pool="watches", read_timeout=_STREAM_LIST_SILENCE
+            ) as response:
+                opened = True
+                async for event in self._events(response.content.iter_any()):
+                    if event.type == "ADDED" and (item := self._read(event.object)) is not None:
+                        seen.add(item.key)
+                        self._apply(item)
+                    elif event.type == "BOOKMARK":
+                        meta = _BOOKMARK.decode(event.object).metadata
+                        if (meta.annotations or {}).get("k8s.io/initial-events-end") == "true":
+                            await self._replaced(seen, meta.resource_version)
+                            return
+                    elif event.type == "ERROR":
+                        raise _error_of(event)
+        except ApiError as error:
+            if error.status in (400, 403, 404, 405, 406, 422, 501):
+                raise _NoStreamListError(str(error)) from None
+            raise
+        except UnreachableError as error:
+            if not opened:
+                raise
+            raise _NoStreamListError(str(error)) from None
+        raise _NoStreamListError("the stream ended before the list did")
+
+    async def _replaced(self, seen: set[Key], resource_version: str) -> None:
+        """The list is complete: what it did not hold is gone."""
+        for key in [key for key in self.objects if key not in seen]:
+            self._delete(self.objects[key])
+        self._resource_version = resource_version
+        self._healthy()
+        self.synced.set()
+
+    # Watching
+
+    def _watch_params(self) -> dict[str, str]:
+        seconds = random.randint(300, 600)  # noqa: S311 - so that watches do not all end together
+        return {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds), **self._selector}
+
+    async def _watch(self) -> None:
+        """One watch, until the server ends it. Returns when that was a proper end."""
+        params = self._watch_params() | {"resourceVersion": self._resource_version}
+        began, events = time.monotonic(), 0
+        silence = random.uniform(75, 90)  # noqa: S311 - bookmarks come about once a minute
+        async with self._cluster.stream(self.path, params=params, pool="watches", read_timeout=silence) as response:
+            async for event in self._events(response.content.iter_any()):
+                events += 1
+                self._handle(event)
+                self._healthy()
+        if not events and time.monotonic() - began < 1:
+            raise UnreachableError(f"{self._cluster.host}: the watch ended at once without an event")
+        self._healthy()
+
+    def _handle(self, event: _Event) -> None:
+        if event.type in ("ADDED", "MODIFIED"):
+            if (item := self._read(event.object)) is not None:
+                self._apply(item)
+                self._resource_version = item.resource_version
+        elif event.type == "DELETED":
+            if (item := self._read(event.object)) is not None:
+                self._delete(item)
+                self._resource_version = item.resource_version
+            elif (known := self.objects.get(Key(*name_of(event.object).split("/", 1)))) is not None:
+                self._delete(known)
+        elif event.type == "BOOKMARK":
+            try:
+                self._resource_version = _BOOKMARK.decode(event.object).metadata.resource_version
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._skip("a bookmark", str(error))
+        elif event.type == "ERROR":
+            raise _error_of(event)
+        else:
+            self._skip(f"event type {event.type!r}", "unknown")
+
+    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[_Event]:
+        handled = 0
+        async for line in split_lines(chunks, limit=MAX_LINE):
+            if line is None:
+                self._skip("an event", f"longer than {MAX_LINE} bytes")
+                continue
+            try:
+                event = _EVENT.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._skip("an event", str(error))
+                continue
+            yield event
+            handled += 1
+            if handled % _EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    # Keeping
+
+    def _read(self, raw: msgspec.Raw) -> T | None:
+        try:
+            return self._decode(raw)
+        except MalformedError as error:
+            self._skip(error.name, str(error))
+            return None
+
+    def _skip(self, name: str, why: str) -> None:
+        self.skipped += 1
+        if name not in self._complained:
+            log.warning("skipped %s from %s, the others are not affected: %s", name, self.path, why)
+            self._complained[name] = None
+            if len(self._complained) > 1000:
+                self._complained.popitem(last=False)
+
+    def _apply(self, item: T) -> None:
+        previous = self.objects.get(item.key)
+        if previous is not None and previous.uid != item.uid:
+            self._delete(previous)
+            previous = None
+        if previous is not None and previous.resource_version == item.resource_version:
+            return
+        self.objects[item.key] = item
+        self._on_change(Change(item, previous))
+
+    def _delete(self, item: T) -> None:
+        previous = self.objects.pop(item.key, None)
+        if previous is not None:
+            self._on_change(Change(item, previous, deleted=True))
+
+
+class _NoStreamListError(Exception):
+    """The server does not offer streaming lists, or not properly."""
+
+
+def _error_of(event: _Event) -> ApiError:
+    try:
+        status = _STATUS.decode(event.object)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = _Status(code=500, reason="Unreadable", message="the watch sent an ERROR that is no Status")
+    return ApiError(status.code, status.reason, status.message)
+
+
+async def split_lines(chunks: AsyncIterator[bytes], *, limit: int) -> AsyncIterator[bytes | None]:
+    """Lines without their newline, from chunks cut anywhere. None stands for a line longer than ``limit`` bytes.
+
+    Works on bytes, so a character that is split across chunks is no special case. An unfinished last line is dropped: the
+    sender was cut off.
+    """
+    pending: list[bytes] = []
+    size, dropping = 0, False
+    async for chunk in chunks:
+        *complete, rest = chunk.split(b"\n")
+        for part in complete:
+            if dropping or size + len(part) > limit:
+                yield None
+            elif pending:
+                pending.append(part)
+                yield b"".join(pending)
+            elif part:
+                yield part
+            pending, size, dropping = [], 0, False
+        if rest and not dropping:
+            size += len(rest)
+            pending.append(rest)
+            if size > limit:
+                pending, dropping = [], True

@@ -1,0 +1,93 @@
+"""Prometheus metrics, counted where ``service`` joins the parts, so that no part knows of them.
+
+Names begin with ``tekton_listener_``. Host names come from the configuration, so the number of time series is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from listener.cluster.runs import Runs
+from listener.reporting.lanes import Delivery
+from listener.reporting.reporter import Reporter
+
+_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Metrics:
+    """All metrics of one service."""
+
+    def __init__(self, *, runs: Runs, reporter: Reporter) -> None:
+        self._registry = CollectorRegistry()
+        self._deliveries = Counter(
+            "tekton_listener_deliveries",
+            "Attempts to put a commit status on a Git host, by how they ended",
+            ["host", "result"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "tekton_listener_delivery_seconds",
+            "From a run's change to its status on the Git host",
+            ["host"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._registry.register(_State(runs, reporter))
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Count one delivery's end."""
+        self._deliveries.labels(delivery.lane.host, delivery.result).inc()
+        if delivery.result in ("delivered", "already_there"):
+            self._seconds.labels(delivery.lane.host).observe(delivery.waited)
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _State:
+    """What is not counted but looked up when somebody asks."""
+
+    def __init__(self, runs: Runs, reporter: Reporter) -> None:
+        self._runs, self._reporter = runs, reporter
+
+    def collect(self) -> Iterable[Metric]:
+        yield _gauge("runs", "PipelineRuns known", len(self._runs))
+        yield _gauge(
+            "runs_unroutable",
+            "PipelineRuns that a service claims but that lead to no commit",
+            len(self._reporter.unroutable),
+        )
+        yield _gauge("lanes", "Commits and contexts kept", len(self._reporter.lanes))
+        yield _gauge("ready", "1 when every PipelineRun is known", int(self._runs.ready))
+        yield from self._hosts()
+        yield from self._watches()
+
+    def _hosts(self) -> Iterator[Metric]:
+        ill = GaugeMetricFamily(
+            "tekton_listener_host_ill", "1 while the last delivery to the host failed", labels=["host"]
+        )
+        for host in self._reporter.lanes.hosts.values():
+            ill.add_metric([host.name], 0 if host.problem is None else 1)
+        yield ill
+
+    def _watches(self) -> Iterator[Metric]:
+        restarts = CounterMetricFamily(
+            "tekton_listener_watch_restarts", "Watches begun anew after a failure", labels=["path"]
+        )
+        skipped = CounterMetricFamily(
+            "tekton_listener_objects_skipped", "Objects and events that could not be read", labels=["path"]
+        )
+        for reflector in self._runs.reflectors:
+            restarts.add_metric([reflector.path], reflector.restarts)
+            skipped.add_metric([reflector.path], reflector.skipped)
+        yield restarts
+        yield skipped
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"tekton_listener_{name}", what, value=value)

@@ -1,0 +1,187 @@
+"""What has arrived, written on the run itself.
+
+After a status was delivered, one annotation on its PipelineRun says so, so that a restarted listener re-sends nothing that
+arrived. Its value is JSON: for each lane (a digest of host, repository, commit and context) the host's state word and the
+notifier's memo. It is a hint and never an authorisation: whoever can edit a run can forge it, and wins nothing but that the
+run's own status is not sent again. A patch that cannot be made is dropped after a few tries: the price is one repeated status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import heapq
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from listener.cluster.client import ApiError, Cluster, ClusterError, object_path
+from listener.cluster.names import Key
+from listener.cluster.objects import PipelineRun
+
+log = logging.getLogger(__name__)
+
+ANNOTATION: Final = "tekton-listener.dev/delivered"
+_QUIET: Final = 1.0  # seconds that an intermediate state's record waits for the next one, so that both cost one patch
+_WRITERS: Final = 4
+_MAX_PENDING: Final = 50_000
+_MAX_RECENT: Final = 4_096
+
+
+class LaneKey(NamedTuple):
+    """A place on a Git host that shows one state: GitHub compares contexts without regard to case, and so do we."""
+
+    host: str
+    repository: str
+    sha: str
+    context: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\0".join(self).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The host shows ``state``; ``memo`` is what the notifier wants to know next time."""
+
+    state: str
+    memo: str | None = None
+
+
+def read(run: PipelineRun) -> dict[str, Record]:
+    """What the run's annotation says, by lane digest. Anything that is not of our making reads as nothing."""
+    text = run.annotations.get(ANNOTATION)
+    if not text:
+        return {}
+    try:
+        raw = json.loads(text)
+        return {
+            digest: Record(str(entry["state"]), str(entry["memo"]) if entry.get("memo") is not None else None)
+            for digest, entry in raw.items()
+            if isinstance(entry, dict)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def written(records: Mapping[str, Record]) -> str:
+    """The annotation's value for ``records``; ``read`` gives them back."""
+    entries = {
+        digest: {"state": record.state} | ({"memo": record.memo} if record.memo is not None else {})
+        for digest, record in records.items()
+    }
+    return json.dumps(entries, separators=(",", ":"), sort_keys=True)
+
+
+@dataclass(slots=True)
+class _Pending:
+    uid: str
+    records: dict[str, Record]
+    due: float
+
+
+class Ledger:
+    """Writes records, one patch per run at a time. Run it with ``run()``, in a task that you own."""
+
+    def __init__(self, cluster: Cluster, *, quiet: float = _QUIET) -> None:
+        self._cluster, self._quiet = cluster, quiet
+        self._pending: dict[Key, _Pending] = {}
+        self._recent: OrderedDict[Key, _Pending] = OrderedDict()  # written, but perhaps not yet seen in the watch
+        self._writing: set[Key] = set()
+        self._queue: list[tuple[float, Key]] = []  # a heap; entries may be outdated, ``_pending`` is the truth
+        self._wake = asyncio.Event()
+        self.failures = 0  #: records given up on
+
+    def note(self, run: PipelineRun, lane: LaneKey, record: Record, *, final: bool) -> None:
+        """Have ``record`` written soon; at once if it is final, for then nothing will follow to share the patch with."""
+        now = asyncio.get_running_loop().time()
+        pending = self._pending.get(run.key)
+        if pending is None or pending.uid != run.uid:
+            if len(self._pending) >= _MAX_PENDING:
+                self.failures += 1
+                return
+            recent = self._recent.get(run.key)
+            known = recent.records if recent is not None and recent.uid == run.uid else {}
+            pending = self._pending[run.key] = _Pending(run.uid, {**read(run), **known}, now + self._quiet)
+        pending.records[lane.digest] = record
+        if final:
+            pending.due = now
+        self._enqueue(run.key)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WRITERS):
+                group.create_task(self._write_for_ever())
+
+    async def flush(self) -> None:
+        """Write everything that is pending now; for the end of the service."""
+        while self._pending:
+            key = next(iter(self._pending))
+            await self._write(key, self._pending.pop(key))
+
+    def _enqueue(self, key: Key) -> None:
+        heapq.heappush(self._queue, (self._pending[key].due, key))
+        self._wake.set()
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            key = await self._next()
+            self._writing.add(key)
+            try:
+                await self._write(key, self._pending.pop(key))
+            finally:
+                self._writing.discard(key)
+            if key in self._pending:  # noted again meanwhile
+                self._enqueue(key)
+
+    async def _next(self) -> Key:
+        """The next run whose record is due and that nobody is writing."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while self._queue and self._queue[0][0] <= loop.time():
+                due, key = heapq.heappop(self._queue)
+                pending = self._pending.get(key)
+                if pending is not None and pending.due <= due and key not in self._writing:
+                    return key
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._queue[0][0] if self._queue else None):
+                    await self._wake.wait()
+
+    async def _write(self, key: Key, pending: _Pending) -> None:
+        # The UID makes the API server refuse (409) when the name belongs to another run by now.
+        patch = {"metadata": {"uid": pending.uid, "annotations": {ANNOTATION: written(pending.records)}}}
+        self._recent[key] = pending
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(_worth_a_retry),
+            stop=stop_after_attempt(4),
+            wait=wait_random_exponential(multiplier=0.3, max=5),
+            reraise=True,
+        )
+        try:
+            await attempts(self._cluster.merge_patch, object_path("pipelineruns", key), patch)
+        except ApiError as error:
+            if error.status not in (404, 409):  # the run is gone: nothing to remember
+                self._give_up(key, error)
+        except ClusterError as error:
+            self._give_up(key, error)
+
+    def _give_up(self, key: Key, error: ClusterError) -> None:
+        self.failures += 1
+        log.warning("%s: could not note what was delivered, a restart may repeat it: %s", key, error)
+
+
+def _worth_a_retry(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, ClusterError)

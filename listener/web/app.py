@@ -1,0 +1,51 @@
+"""The web application: which path leads where. What it needs comes in as values; it starts nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from listener.cluster.objects import PipelineRun, TaskRun
+from listener.cluster.runs import Runs
+from listener.web import logs, pages, probes, requests, status
+from listener.web.auth import Users
+from listener.web.probes import Trouble
+
+_MAX_BODY: Final = 1024  # bytes; nothing here takes one
+
+
+def create_app(
+    *,
+    users: Users,
+    default_namespace: str | None,
+    runs: Runs,
+    log_source: logs.LogSource,
+    read_task_runs: Callable[[PipelineRun], Awaitable[list[TaskRun]]],
+    troubles: Callable[[], list[Trouble]],
+    metrics: Callable[[], bytes],
+) -> web.Application:
+    """The application with all its routes."""
+    app = web.Application(client_max_size=_MAX_BODY)
+    app[requests.USERS] = users
+    app[requests.DEFAULT_NAMESPACE] = default_namespace or ""
+    app[status.RUNS] = runs
+    app[logs.LOGS] = log_source
+    app[pages.TASK_RUNS] = read_task_runs
+    app[probes.TROUBLES] = troubles
+    app[probes.METRICS] = metrics
+    app.add_routes(
+        [
+            web.get("/health", probes.health),
+            web.get("/livez", probes.livez),
+            web.get("/readyz", probes.readyz),
+            web.get("/metrics", probes.metrics),
+            web.get("/status/{run}", status.status),
+            web.get("/status/{namespace}/{run}", status.status),
+            web.get("/logs/{run}", logs.logs, allow_head=False),
+            web.get("/logs/{namespace}/{run}", logs.logs, allow_head=False),
+            web.get("/runs/{namespace}/{run}", pages.run_page),
+        ]
+    )
+    return app

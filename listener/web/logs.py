@@ -1,0 +1,88 @@
+"""``GET /logs/{namespace}/{run}``: the run's log as chunked text, live.
+
+Headers go out at once. The response ends cleanly only after a verdict; otherwise the connection is cut without the last chunk, so that
+``curl`` exits 18 and no job takes half a log for a whole one. Everything sent is ``text/plain`` with ``nosniff``: a log may hold
+anything and must never be taken for a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from listener.cluster.names import Key
+from listener.web.requests import check_parameters, key_of, refuse, seconds_of
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_WAIT: Final = 60.0  # seconds for a run that does not exist yet
+_PARAMETERS: Final = {
+    "wait": "seconds to wait for a run that does not exist yet",
+    "color": "never, always or auto",
+    "task": "only this task",
+    "step": "only this step",
+}
+_PLANNED: Final = frozenset({"follow", "from", "order", "tail", "timestamps", "exit-status"})
+_HEADERS: Final = {
+    "Content-Type": "text/plain; charset=utf-8",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would collect the stream otherwise
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",
+}
+
+
+class LogSource(Protocol):
+    """What this handler needs of ``listener.logs``."""
+
+    def refusal(self) -> str | None:
+        """Why no further reader can be served right now, or None."""
+
+    def stream(
+        self, key: Key, *, wait: float, colour: str, task: str | None, step: str | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The log. Ends normally only after its verdict; an exception means that there is none."""
+
+
+LOGS: Final = web.AppKey("logs", LogSource)
+
+
+async def logs(request: web.Request) -> web.StreamResponse:
+    """The handler of both path forms."""
+    key = key_of(request)
+    check_parameters(request, _PARAMETERS, planned=_PLANNED)
+    wait = seconds_of(request, "wait", default=_DEFAULT_WAIT)
+    colour = request.query.get("color", "auto")
+    if colour not in ("auto", "always", "never"):
+        refuse(web.HTTPBadRequest, "color: give never, always or auto")
+    source = request.app[LOGS]
+    if why := source.refusal():
+        refuse(web.HTTPServiceUnavailable, why, headers={"Retry-After": "10"})
+    response = web.StreamResponse(headers=_HEADERS)
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    stream = source.stream(
+        key, wait=wait, colour=colour, task=request.query.get("task"), step=request.query.get("step")
+    )
+    try:
+        async with contextlib.aclosing(stream):
+            async for piece in stream:
+                await response.write(piece)
+    except ConnectionError:
+        log.debug("%s: the reader went away", key)
+    except Exception as error:  # whatever it was, the reader must not take it for the end
+        log.warning("%s: log stream cut without a verdict: %s", key, error)
+        _cut(request)
+    else:
+        await response.write_eof()
+    return response
+
+
+def _cut(request: web.Request) -> None:
+    """Close the connection in the middle of the body: no final chunk."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,89 @@
+"""What a request asks for: the run it names, within what its user may see, and parameters with units.
+
+Every refusal is JSON with one sentence that says what to do. The order is fixed: who are you (401), is that a name at all (400), may
+you see it (404, the same as for a run that does not exist).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+from aiohttp import web
+
+from listener.cluster.names import Key, is_name, is_namespace
+from listener.web.auth import CHALLENGE, User, Users
+
+_DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,7}(?:\.\d{1,3})?)s?)?")
+MAX_WAIT: Final = 24 * 3600.0
+
+USERS: Final = web.AppKey("users", Users)
+DEFAULT_NAMESPACE: Final = web.AppKey("default_namespace", str)
+
+
+def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str, str] | None = None) -> NoReturn:
+    """End the request with ``message`` as JSON."""
+    raise kind(text=json.dumps({"message": message}) + "\n", content_type="application/json", headers=headers)
+
+
+def user_of(request: web.Request) -> User:
+    """The authenticated user, or 401 with a challenge."""
+    user = request.app[USERS].authenticate(request.headers.get("Authorization"))
+    if user is None:
+        refuse(web.HTTPUnauthorized, "give a user name and password (HTTP Basic)", headers=CHALLENGE)
+    return user
+
+
+def key_of(request: web.Request) -> Key:
+    """The run that the path names, if the user may know of it; else 401, 400 or 404."""
+    user = user_of(request)
+    name = request.match_info["run"]
+    namespace = request.match_info.get("namespace") or request.app[DEFAULT_NAMESPACE]
+    if not namespace:
+        refuse(
+            web.HTTPBadRequest,
+            "no default_namespace is configured: name the namespace in the path, /NAMESPACE/RUN after the first word",
+        )
+    if not is_namespace(namespace):
+        refuse(web.HTTPBadRequest, "not a namespace's name: lower-case letters, digits and '-', at most 63")
+    if not is_name(name):
+        refuse(web.HTTPBadRequest, "not a PipelineRun's name: lower-case letters, digits, '-' and '.', at most 253")
+    key = Key(namespace, name)
+    if not user.may_read(namespace):
+        not_found(key)
+    return key
+
+
+def not_found(key: Key) -> NoReturn:
+    """The one answer for a run that does not exist and for one that the user may not see."""
+    body = condition_json(f'PipelineRun "{key.name}" not found in namespace "{key.namespace}"', "NotFound", "Unknown")
+    raise web.HTTPNotFound(text=body, content_type="application/json")
+
+
+def condition_json(message: str, reason: str, status: str) -> str:
+    """A condition as the original sent it: these four keys in this order."""
+    return json.dumps({"message": message, "reason": reason, "type": "Succeeded", "status": status}) + "\n"
+
+
+def seconds_of(request: web.Request, parameter: str, *, default: float) -> float:
+    """A duration parameter in seconds: ``90``, ``90s``, ``2m``, ``1h30m``; 400 for anything else."""
+    text = request.query.get(parameter)
+    if text is None:
+        return default
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        refuse(web.HTTPBadRequest, f"{parameter}: not a duration; give seconds, or for example 90s, 2m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return min(hours * 3600 + minutes * 60 + seconds, MAX_WAIT)
+
+
+def check_parameters(request: web.Request, known: Mapping[str, str], *, planned: frozenset[str] = frozenset()) -> None:
+    """400 for a parameter that would be ignored: whoever gives it counts on it."""
+    for name in request.query:
+        if name in planned:
+            refuse(web.HTTPBadRequest, f"{name}: not supported by this version")
+        if name not in known:
+            listing = ", ".join(f"{key} ({what})" for key, what in known.items())
+            refuse(web.HTTPBadRequest, f"unknown parameter; known here: {listing}")

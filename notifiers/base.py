@@ -1,0 +1,136 @@
+"""What a notifier is: the one contract between the listener and a Git host.
+
+The listener decides *what* a commit should say and *when* to say it; a notifier says it, once, to one host. It
+makes one HTTP request per status, never retries on its own and never sleeps: retrying, ordering and waiting
+belong to the listener, which learns from the error's type what to do. A notifier knows nothing of Tekton or
+Kubernetes, and nothing here imports the listener, so that a third party can ship one as a package of its own
+with an entry point in the group ``tekton_listener.notifiers``.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+
+class Outcome(enum.Enum):
+    """What became of a run so far, in words that every Git host's own states can be told from."""
+
+    QUEUED = "queued"  #: accepted, nothing has run yet
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  #: a task failed
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    BROKEN = "broken"  #: the run could not be started: missing task, invalid pipeline, …
+    DELETED = "deleted"  #: the run was deleted before it finished
+
+    @property
+    def final(self) -> bool:
+        """True when nothing can follow."""
+        return self not in (Outcome.QUEUED, Outcome.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitStatus:
+    """One thing to say about one commit.
+
+    ``description`` and ``target_url`` come at full length: only the notifier knows its host's limits and cuts.
+    """
+
+    repository: str  #: the path on the host, ``group/sub/project`` or ``owner/repo``; already validated
+    sha: str  #: 40 or 64 lower-case hex digits
+    context: str  #: the status's name on the commit: GitHub ``context``, GitLab ``name``
+    outcome: Outcome
+    description: str
+    target_url: str | None = None
+    ref: str | None = None  #: the branch or tag, where the run knows it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the host answered to a status that arrived."""
+
+    memo: str | None = None  #: opaque to the listener: kept with the commit's context and given to the next delivery
+    already_there: bool = False  #: the host said that it showed this state before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What a notifier is built from: one entry of ``hosts:`` in the configuration, secrets still in their files."""
+
+    name: str  #: the key under ``hosts:``, for messages
+    url: str | None  #: the host's base URL, None for the public one
+    token_file: Path | None = None
+    token: str | None = field(default=None, repr=False)  #: from the environment; the file wins when both are given
+    ca_file: Path | None = None
+    request_timeout: float = 8.0  #: seconds for connecting and for each wait for bytes
+    threads: int = 4  #: requests in flight at once
+
+
+class NotifierError(Exception):
+    """A delivery that did not arrive. The message is for the operator: what the host said and what to do."""
+
+
+class RetryableError(NotifierError):
+    """May well work later: network trouble, a timeout, 408, 425, 429, 5xx, an exhausted rate limit."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
+        """``retry_after``: seconds from now before which the host does not want to be asked again."""
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.status = status
+
+
+class UnauthorizedError(RetryableError):
+    """401: nothing will arrive until the token changes. The client has been rebuilt from the token file already."""
+
+
+class PermanentError(NotifierError):
+    """Will never work as it is: no such repository or commit, a missing scope, a body the host rejects."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Notifier(ABC):
+    """Delivers commit statuses to one host.
+
+    One instance per entry of ``hosts:``; ``deliver`` may be called concurrently from one event loop.
+    """
+
+    kind: ClassVar[str]  #: what ``kind:`` says in the configuration; also the entry point's name
+
+    @abstractmethod
+    def __init__(self, settings: HostSettings) -> None:
+        """Build clients and read the token. Raises ``ValueError`` or ``OSError`` with a message for the operator
+        when the settings cannot work (no token, unreadable file). Makes no request."""
+
+    @abstractmethod
+    def state(self, outcome: Outcome) -> str:
+        """The host's own word for ``outcome``. Two outcomes with one word are one state to the host: the listener
+        posts transitions between words, not between outcomes."""
+
+    @abstractmethod
+    def check_repository(self, repository: str) -> str | None:
+        """Why ``repository`` cannot be a path on this host, or None when it can. Pure; used before any URL is built."""
+
+    def commit_url(self, repository: str, sha: str) -> str | None:
+        """The commit's page on the host, for links back; None where it cannot be told."""
+        return None
+
+    @abstractmethod
+    async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
+        """Post ``status`` with exactly one HTTP request.
+
+        ``memo`` is the last receipt's of the same repository, sha and context. Raises ``RetryableError``,
+        ``UnauthorizedError`` or ``PermanentError`` and nothing else (but ``asyncio.CancelledError``).
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let requests in flight end, within the request timeout, and free threads and connections."""
