@@ -147,7 +147,7 @@ class GitHubNotifier(Notifier):
             auth=Auth.Token(token),
             base_url=self._api,
             verify=self._verify,
-            timeout=self._timeout,  # type: ignore[arg-type]  # annotated int, given to requests as it is
+            timeout=max(1, round(self._timeout)),
             user_agent="tekton-pipeline-listener",
             lazy=True,
             retry=None,
@@ -159,7 +159,7 @@ class GitHubNotifier(Notifier):
 
     def _deliver(self, client: github.Github, status: CommitStatus) -> Receipt:
         try:
-            commit = client.get_repo(status.repository, lazy=True).get_commit(status.sha)
+            commit = client.get_repo(status.repository).get_commit(status.sha)
             commit.create_status(
                 state=STATES[status.outcome],
                 target_url=usable_url(status.target_url, URL_LIMIT) or NotSet,

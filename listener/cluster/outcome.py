@@ -227,17 +227,21 @@ _SENTENCES: Final = {
 
 
 def unfinished(run: PipelineRun, task_runs: Iterable[TaskRun]) -> str:
-    """What was still under way when the run was ended from outside, with the reason it hung where there is one; or ""."""
+    """What was still under way when the run was ended from outside, and the reason it hung where there is one; or "".
+
+    Tekton ends the run first and its TaskRuns a moment later, so a TaskRun may still say that it is running.
+    """
     names = {child.name: child.task for child in run.children}
     for task in task_runs:
         condition = task.attempt.condition
-        if condition is None or condition.reason not in ("TaskRunCancelled", "TaskRunTimeout"):
+        ended = condition is not None and condition.status in ("True", "False")
+        if condition is not None and ended and condition.reason not in ("TaskRunCancelled", "TaskRunTimeout"):
             continue
         where = names.get(task.name) or task.task
         step = _interrupted_step(task.attempt)
         if step is not None:
             where = f"{where} › {step.name}"
-        trouble = image_trouble(condition.message)
+        trouble = image_trouble(f"{condition.reason} {condition.message}") if condition is not None else ""
         return f"{where}: {trouble}" if trouble else f"{where} was still running"
     waiting = next((child for child in run.children if child.kind == "CustomRun"), None)
     return f"{waiting.task or waiting.name} (custom task) had not finished" if waiting else ""
@@ -245,15 +249,14 @@ def unfinished(run: PipelineRun, task_runs: Iterable[TaskRun]) -> str:
 
 def _interrupted_step(attempt: Attempt) -> StepState | None:
     for step in attempt.steps:
-        if step.reason in _ENDED_FROM_OUTSIDE or step.termination_reason in _ENDED_FROM_OUTSIDE:
+        if step.reason in _ENDED_FROM_OUTSIDE or step.termination_reason in _ENDED_FROM_OUTSIDE or not step.terminated:
             return step
     return None
 
 
 def image_trouble(message: str) -> str:
-    """What a TaskRun's message says about an image that could not be pulled, without Tekton's wrapping; or ""."""
-    marker = 'is pending with reason "'
+    """What a TaskRun's reason and message say about an image that could not be pulled, without Tekton's wrapping; or ""."""
     if "PullImageFailed" not in message and "ImagePull" not in message:
         return ""
-    _, found, rest = message.partition(marker)
+    _, found, rest = message.partition('is pending with reason "')
     return rest.rstrip().removesuffix('"').replace('\\"', '"') if found else "image cannot be pulled"

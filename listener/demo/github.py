@@ -140,8 +140,8 @@ class GitHub(GitHost):
         """A status as the API shows it."""
         base = f"{self.url}/repos/{posted.path}"
         creator = {"login": "tekton", "id": 1, "node_id": "U_1", "type": "User", "site_admin": False, "gravatar_id": ""}
-        urls = ("avatar_url", "url", "html_url", "followers_url", "following_url", "gists_url", "starred_url")
-        urls += ("subscriptions_url", "organizations_url", "repos_url", "events_url", "received_events_url")
+        of_user = "avatar followers following gists starred subscriptions organizations repos events received_events html"
+        urls = ["url", *(f"{what}_url" for what in of_user.split())]
         return {
             "url": f"{base}/statuses/{posted.sha}",
             "avatar_url": f"{self.url}/avatar.png",

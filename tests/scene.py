@@ -1,0 +1,83 @@
+"""The scene that most tests play in: a cluster, two Git hosts and the service, all real servers on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from listener.config import load
+from listener.demo.github import GitHub
+from listener.demo.gitlab import GitLab
+from listener.demo.kubernetes import KubernetesApi
+from listener.service import Service, Settings
+from notifiers.registry import discover
+
+RECORDINGS = Path(__file__).parent / "recordings"
+SHA = "4f1c2d3e5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d"  # the commit of all recorded runs
+GITLAB_PATH, GITHUB_PATH = "group/service-xyz", "acme/service-xyz"
+USER, PASSWORD = "ci", "correct horse"
+
+SERVICES = f"""
+services:
+  - name: service-xyz
+    runs: {{namespace: team-a, name: service-xyz-run-*}}
+    repository: [gitlab:{GITLAB_PATH}, github:{GITHUB_PATH}]
+"""
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """A place to run the service in. ``write_config`` makes its file, ``serve`` runs it in this process."""
+
+    folder: Path
+    cluster: KubernetesApi
+    gitlab: GitLab
+    github: GitHub
+    services: str = SERVICES
+    more: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def write_config(self) -> Path:
+        for name, secret in (("gitlab-token", "secret-token"), ("github-token", "secret-token"), ("password", PASSWORD)):
+            (self.folder / name).write_text(f"{secret}\n")
+        text = f"""
+            public_url: https://listener.example.com
+            default_namespace: team-a
+            users:
+              - {{name: {USER}, password_file: password, namespaces: [team-a]}}
+            hosts:
+              gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token}}
+              github: {{kind: github, url: "{self.github.url}", token_file: github-token}}
+        """
+        path = self.folder / "listener.yaml"
+        path.write_text(textwrap.dedent(text) + self.more + self.services)
+        return path
+
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.cluster.kubeconfig(self.folder / "kubeconfig"))}
+
+    @contextlib.asynccontextmanager
+    async def serve(self, **settings: Any) -> AsyncIterator[Service]:
+        env: Mapping[str, str] = self.env()
+        loaded = load(self.write_config(), known_kinds=discover(), env=env)
+        options = {"host": "127.0.0.1", "port": 0, "grace": 5.0, **self.settings, **settings}
+        async with Service(
+            Settings(config=loaded.config, folder=self.folder, kinds=discover(), env=env, **options)
+        ) as service:
+            yield service
+
+
+@contextlib.asynccontextmanager
+async def client(service: Service | int, *, user: str = USER, password: str = PASSWORD) -> AsyncIterator[aiohttp.ClientSession]:
+    """Somebody who asks the service, with Basic authentication."""
+    port = service if isinstance(service, int) else service.port
+    auth = aiohttp.BasicAuth(user, password, encoding="utf-8")
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auth=auth, timeout=timeout) as session:
+        yield session
