@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import textwrap
 from collections.abc import AsyncIterator, Mapping
@@ -44,7 +45,11 @@ class Scene:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write_config(self) -> Path:
-        for name, secret in (("gitlab-token", "secret-token"), ("github-token", "secret-token"), ("password", PASSWORD)):
+        for name, secret in (
+            ("gitlab-token", "secret-token"),
+            ("github-token", "secret-token"),
+            ("password", PASSWORD),
+        ):
             (self.folder / name).write_text(f"{secret}\n")
         text = f"""
             public_url: https://listener.example.com
@@ -73,11 +78,18 @@ class Scene:
             yield service
 
 
+def basic(user: str, password: str) -> str:
+    """The Authorization header of HTTP Basic."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 @contextlib.asynccontextmanager
-async def client(service: Service | int, *, user: str = USER, password: str = PASSWORD) -> AsyncIterator[aiohttp.ClientSession]:
+async def client(
+    service: Service | int, *, user: str = USER, password: str = PASSWORD
+) -> AsyncIterator[aiohttp.ClientSession]:
     """Somebody who asks the service, with Basic authentication."""
     port = service if isinstance(service, int) else service.port
-    auth = aiohttp.BasicAuth(user, password, encoding="utf-8")
+    headers = {"Authorization": basic(user, password)} if user else {}
     timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auth=auth, timeout=timeout) as session:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers, timeout=timeout) as session:
         yield session

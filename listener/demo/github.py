@@ -140,7 +140,9 @@ class GitHub(GitHost):
         """A status as the API shows it."""
         base = f"{self.url}/repos/{posted.path}"
         creator = {"login": "tekton", "id": 1, "node_id": "U_1", "type": "User", "site_admin": False, "gravatar_id": ""}
-        of_user = "avatar followers following gists starred subscriptions organizations repos events received_events html"
+        of_user = (
+            "avatar followers following gists starred subscriptions organizations repos events received_events html"
+        )
         urls = ["url", *(f"{what}_url" for what in of_user.split())]
         return {
             "url": f"{base}/statuses/{posted.sha}",

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _AHEAD: Final = 8  # chunks read ahead of a step whose turn has not come
 _CHILD_LAG: Final = 5.0  # seconds that a TaskRun may be missing from the watch although its run names it
+_SILENCE: Final = 5.0  # seconds without a byte after which a step of a task that is over is given up
 _SIDECAR_GRACE: Final = 1.0  # seconds that sidecars may still print once their task is over
 _HIDDEN: Final = "sidecar-tekton-log-results"
 COMMENT: Final = 0  # the source of our own lines
@@ -198,7 +199,9 @@ class Recorder:
             queues = [asyncio.Queue[bytes | None](_AHEAD) for _ in steps]
             lost: dict[str, str] = {}
             for container, queue in zip(steps, queues, strict=True):
-                group.create_task(self._read_ahead(pod, container.name, queue, lost))
+                reader = _Reader(queue)
+                reading = group.create_task(self._read_ahead(pod, container.name, reader, lost))
+                beside.append(group.create_task(self._release(pod, reader, reading)))
             for container, queue in zip(steps, queues, strict=True):
                 source = self._source(label, container.name)
                 lines = Lines()
@@ -210,18 +213,34 @@ class Recorder:
             for container in self._containers(pod) or containers:
                 if container.init and container.exit_code:
                     await self._record_sidecar(label, pod, container.name)
-            if beside:
+            if sidecars:
                 await asyncio.wait(beside, timeout=_SIDECAR_GRACE)
-                for task in beside:
-                    task.cancel()
+            for task in beside:
+                task.cancel()
 
-    async def _read_ahead(self, pod: Key, name: str, queue: asyncio.Queue[bytes | None], lost: dict[str, str]) -> None:
+    async def _read_ahead(self, pod: Key, name: str, reader: _Reader, lost: dict[str, str]) -> None:
+        """Read one step; its chunks wait in the queue until its turn comes."""
         try:
             async for chunk in follow(self._cluster, pod, name, _Container(self, pod, name)):
-                await queue.put(chunk)
+                await reader.put(chunk)
         except UnavailableError as error:
             lost[name] = str(error)
-        await queue.put(None)
+        finally:
+            reader.ended = True
+        await reader.put(None)
+
+    async def _release(self, pod: Key, reader: _Reader, reading: asyncio.Task[None]) -> None:
+        """Once the task is over, a step that stays silent is given up: Tekton ends a task whose later steps still wait to skip."""
+        while not self._is_over(pod):
+            await self.changed(timeout=30.0)
+        while not reader.ended:
+            before = reader.chunks
+            await asyncio.sleep(_SILENCE)
+            if reader.chunks == before and not reader.blocked and not reader.ended:
+                reading.cancel()
+                await asyncio.wait({reading})
+                await reader.put(None)
+                return
 
     async def _record_sidecar(self, label: str, pod: Key, name: str) -> None:
         source, lines = self._source(label, name), Lines()
@@ -250,6 +269,11 @@ class Recorder:
         attempt = self._attempt(pod)
         _, deleted = self.current()
         return pod.name in self._seen_pods or deleted or attempt is None or attempt.done
+
+    def _is_over(self, pod: Key) -> bool:
+        attempt = self._attempt(pod)
+        _, deleted = self.current()
+        return deleted or (attempt is not None and attempt.done)
 
     def _never_started(self, pod: Key, name: str) -> bool:
         """True for a step that had no chance to print: its image never came, or the task ended before."""
@@ -318,6 +342,22 @@ class Recorder:
                     await event.wait()
         finally:
             self._waiting.discard(event)
+
+
+class _Reader:
+    """A step's queue, and how its reading goes."""
+
+    def __init__(self, queue: asyncio.Queue[bytes | None]) -> None:
+        self._queue = queue
+        self.chunks = 0
+        self.blocked = False
+        self.ended = False
+
+    async def put(self, chunk: bytes | None) -> None:
+        self.chunks += 1
+        self.blocked = True
+        await self._queue.put(chunk)
+        self.blocked = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 
 from listener.demo.githost import GitHost
 from listener.demo.kubernetes.replay import Step, load, replay
+from tests.contract import openapi
 from tests.scene import GITHUB_PATH, GITLAB_PATH, RECORDINGS, SHA, Scene
 
 # What providers.md names for each run: GitLab's states, GitHub's states, and the end of the description.
@@ -51,7 +52,11 @@ EXPECTED: dict[str, tuple[list[str], list[str], str]] = {
     ),
     "pending": (["pending", "running", "success"], ["pending", "success"], "Passed in 5s · 1 task"),
     "results": (["pending", "running", "success"], ["pending", "success"], "Passed in 10s · 1 task"),
-    "initfail": (["pending", "running", "failed"], ["pending", "failure"], "Failed in 8s: a › s exited 128 (StartError)"),
+    "initfail": (
+        ["pending", "running", "failed"],
+        ["pending", "failure"],
+        "Failed in 8s: a › s exited 128 (StartError)",
+    ),
 }
 _STATE = {None: 0, "Unknown": 1, "True": 2, "False": 2}
 
@@ -123,6 +128,8 @@ async def test_one_request_per_status_on_the_wire_and_never_another(scene: Scene
     assert len(scene.gitlab.asked) == len(scene.gitlab.posted)
     assert len(scene.github.asked) == len(scene.github.posted)
     assert {asked.status for asked in [*scene.gitlab.asked, *scene.github.asked]} == {201}
+    for asked in scene.github.asked:
+        openapi.check_request(asked.method, asked.path, asked.body)
 
 
 async def test_a_fast_replay_may_skip_states_but_never_changes_their_order_or_repeats_one(scene: Scene) -> None:

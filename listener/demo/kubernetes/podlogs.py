@@ -91,11 +91,16 @@ class PodLogs:
                         return
                     sent += len(data)
                     yield data
-                if not follow or log.finished or name not in self._store.shelf("pods").objects or cut.is_set():
+                if not follow or log.finished or cut.is_set() or self._silently_over(name, container, log):
                     return
                 await _either(log.changed, self._store.shelf("pods").changed, cut)
         finally:
             self.following[key] -= 1
+
+    def _silently_over(self, name: Name, container: str, log: _Log) -> bool:
+        """The pod is gone, or a container that nobody gave a log to has ended."""
+        pod = self._store.shelf("pods").objects.get(name)
+        return pod is None or (not log.chunks and "terminated" in _state(pod.object, container))
 
     def text(self, name: Name, container: str, query: dict[str, str]) -> bytes:
         """The log so far with ``timestamps``, ``tailLines``, ``sinceSeconds``, ``sinceTime`` and ``limitBytes``."""
