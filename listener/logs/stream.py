@@ -122,7 +122,7 @@ class Logs:
             else:
                 run = line_or_run
         if run is None:
-            yield _comment(f"verdict: NotFound: PipelineRun {key} did not appear within {wait:g} s")
+            yield _comment(f"verdict: NotFound (PipelineRun {key} did not appear within {wait:g} s)")
             return
         recording = self._recording_of(run)
         recording.readers += 1
@@ -199,7 +199,7 @@ class Logs:
                 task_runs = await self._read_task_runs(run)
             except ClusterError as error:
                 log.warning("%s: verdict without the step at fault: %s", run.key, error)
-        return _comment(f"verdict: {_VERDICTS[what]}: {sentence(run, task_runs, deleted=deleted)}")
+        return _comment(f"verdict: {_VERDICTS[what]} ({sentence(run, task_runs, deleted=deleted)})")
 
     def _tidy(self) -> None:
         """End recordings that nobody reads, forget old finished ones."""

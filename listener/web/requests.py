@@ -64,7 +64,8 @@ def not_found(key: Key) -> NoReturn:
 
 def condition_json(message: str, reason: str, status: str) -> str:
     """A condition as the original sent it: these four keys in this order."""
-    return json.dumps({"message": message, "reason": reason, "type": "Succeeded", "status": status}) + "\n"
+    body = {"message": message, "reason": reason, "type": "Succeeded", "status": status}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def seconds_of(request: web.Request, parameter: str, *, default: float) -> float:

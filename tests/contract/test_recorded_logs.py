@@ -50,7 +50,7 @@ def assert_whole(run: str, stream: bytes) -> None:
 def assert_verdict(run: str, stream: bytes) -> None:
     gitlab_states, _, description = EXPECTED[run]
     last = stream.splitlines()[-1].decode()
-    assert last.startswith(f"# verdict: {VERDICTS[gitlab_states[-1]]}: {description}")
+    assert last.startswith(f"# verdict: {VERDICTS[gitlab_states[-1]]} ({description}")
 
 
 async def test_every_run_streams_whole_from_before_it_exists_and_again_when_it_is_over(scene: Scene) -> None:
@@ -95,14 +95,14 @@ async def test_steps_that_print_nothing_are_told_of_in_lines_of_our_own(scene: S
     assert '# a: Container image "registry.example.com/ci/none:1" is not present' in streams["imgpull"]
     assert "# a: failed to create containerd task" in streams["initfail"]
     assert "# slow: its pod service-xyz-run-cancel-slow-pod is gone, and its log with it\n" in streams["cancel"]
-    assert streams["badref"].splitlines()[-1].startswith("# verdict: Failed: Could not run: Pipeline team-a/")
+    assert streams["badref"].splitlines()[-1].startswith("# verdict: Failed (Could not run: Pipeline team-a/")
 
 
 async def test_retries_come_in_order_and_are_marked(scene: Scene) -> None:
     await replay(scene.cluster, load(RECORDINGS))
     async with scene.serve() as service, client(service) as session:
-        async with session.get("/logs/service-xyz-run-retry") as response:
-            lines = (await response.text()).splitlines()
+        response = await session.get("/logs/service-xyz-run-retry")
+        lines = (await response.text()).splitlines()
     marks = [line for line in lines if line.startswith("# flaky: attempt")]
     assert marks == ["# flaky: attempt 1", "# flaky: attempt 2", "# flaky: attempt 3"]
     assert [line for line in lines if line.startswith("[flaky : try] attempt")] == ["[flaky : try] attempt"] * 3

@@ -1,7 +1,6 @@
 """The in-memory cluster as a process of its own: ``python -m listener.demo.kubernetes --port N [--runs N]``.
 
 Prints its URL as the first line. ``--runs`` fills it with finished PipelineRuns of about 10 KB each, as a real cluster lists them.
-``POST /-/update?rate=R&count=N`` changes N runs at R per second and answers when done; the benchmark uses it.
 """
 
 from __future__ import annotations

@@ -287,6 +287,14 @@ class _Watch:
         self._sent = 0
 
     async def run(self, *, stream_list: bool, cut: asyncio.Event) -> None:
+        shelf, changed = self._api.store.shelf(self._target.resource), asyncio.Event()
+        shelf.listeners.add(changed)
+        try:
+            await self._run(changed, stream_list=stream_list, cut=cut)
+        finally:
+            shelf.listeners.discard(changed)
+
+    async def _run(self, changed: asyncio.Event, *, stream_list: bool, cut: asyncio.Event) -> None:
         store, resource = self._api.store, self._target.resource
         shelf = store.shelf(resource)
         version = self._query.get("resourceVersion", "")
@@ -304,7 +312,8 @@ class _Watch:
         loop = asyncio.get_running_loop()
         next_bookmark = loop.time() + self._api.bookmark_interval
         while not cut.is_set():
-            if position < shelf.compacted and shelf.compacted > store.version:
+            if position < shelf.compacted:
+                await self._write("ERROR", json.dumps(expired(position, shelf.compacted).body()).encode())
                 return
             batch = list(store.since(resource, position))
             for event in batch:
@@ -313,12 +322,12 @@ class _Watch:
                     return
             if batch:
                 continue
-            shelf.changed.clear()
-            if await _woken(shelf.changed, cut, timeout=next_bookmark - loop.time()) or loop.time() < next_bookmark:
+            position = max(position, store.version)  # everything up to here was seen
+            changed.clear()
+            if await _woken(changed, cut, timeout=next_bookmark - loop.time()) or loop.time() < next_bookmark:
                 continue
             next_bookmark = loop.time() + self._api.bookmark_interval
             if bookmarks:
-                position = max(position, store.version)
                 await self._bookmark(position, end=False)
 
     async def _existing(self, version: int, *, end: bool) -> None:

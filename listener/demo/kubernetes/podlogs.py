@@ -21,7 +21,11 @@ class _Log:
 
     chunks: list[tuple[float, bytes]] = field(default_factory=list)
     finished: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listeners: set[asyncio.Event] = field(default_factory=set)
+
+    def tell(self) -> None:
+        for listener in self.listeners:
+            listener.set()
 
 
 class PodLogs:
@@ -40,13 +44,13 @@ class PodLogs:
         """The container prints ``data``."""
         log = self._log(namespace, pod, container)
         log.chunks.append((time.time() if at is None else at, data))
-        log.changed.set()
+        log.tell()
 
     def finish(self, namespace: str, pod: str, container: str) -> None:
         """The container has ended; follows end."""
         log = self._log(namespace, pod, container)
         log.finished = True
-        log.changed.set()
+        log.tell()
 
     def cut_follows(self) -> None:
         """Break every open follow: to the client it looks like a clean end."""
@@ -80,9 +84,12 @@ class PodLogs:
         key = (*name, container)
         self.following[key] = self.following.get(key, 0) + 1
         sent, at, cut = 0, 0, self.cut
+        pods, changed = self._store.shelf("pods"), asyncio.Event()
+        pods.listeners.add(changed)
+        log.listeners.add(changed)
         try:
             while True:
-                log.changed.clear()
+                changed.clear()
                 while at < len(log.chunks):
                     data = log.chunks[at][1]
                     at += 1
@@ -93,8 +100,10 @@ class PodLogs:
                     yield data
                 if not follow or log.finished or cut.is_set() or self._silently_over(name, container, log):
                     return
-                await _either(log.changed, self._store.shelf("pods").changed, cut)
+                await _either(changed, cut)
         finally:
+            pods.listeners.discard(changed)
+            log.listeners.discard(changed)
             self.following[key] -= 1
 
     def _silently_over(self, name: Name, container: str, log: _Log) -> bool:
@@ -125,7 +134,7 @@ class PodLogs:
 async def _either(*events: asyncio.Event) -> None:
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()

@@ -90,8 +90,13 @@ class Shelf:
     objects: dict[Name, Stored] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
     compacted: int = 0  #: versions up to this one are not in the history
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listeners: set[asyncio.Event] = field(default_factory=set)  #: one per watch, set on every change
     names: list[Name] | None = None  #: sorted, None when it must be made anew
+
+    def tell(self) -> None:
+        """Wake every watch."""
+        for listener in self.listeners:
+            listener.set()
 
 
 class Store:
@@ -193,14 +198,15 @@ class Store:
         return self._put(resource, body, "MODIFIED")
 
     def replay(self, resource: str, event_type: str, body: Json) -> None:
-        """Take a recorded change as it was, with its own resourceVersion."""
+        """Take a recorded change as it was, with its own resourceVersion unless that one is taken by a write of ours."""
         if event_type in ("ADDED", "MODIFIED", "DELETED"):
-            self._put(resource, body, event_type, version=int(body["metadata"]["resourceVersion"]))
+            self._put(
+                resource, body, event_type, version=max(int(body["metadata"]["resourceVersion"]), self.version + 1)
+            )
 
     def _put(self, resource: str, body: Json, event_type: str, *, version: int | None = None) -> Stored:
         shelf = self._shelves[resource]
-        self.version = self.version + 1 if version is None else max(self.version, version)
-        number = self.version if version is None else version
+        number = self.version = self.version + 1 if version is None else version
         meta = {**body["metadata"], "resourceVersion": str(number)}
         name: Name = (meta.get("namespace", ""), meta["name"])
         body = {**body, "metadata": meta}
@@ -216,7 +222,7 @@ class Store:
         shelf.history.append(Event(number, event_type, name, stored.raw, after, before.labels if before else None))
         if len(shelf.history) > _HISTORY:
             self.compact(shelf.history[_HISTORY // 10].version, resource)
-        shelf.changed.set()
+        shelf.tell()
         return stored
 
     def compact(self, version: int, resource: str | None = None) -> None:
@@ -225,7 +231,7 @@ class Store:
             if resource in (None, plural):
                 shelf.compacted = max(shelf.compacted, version)
                 shelf.history = [event for event in shelf.history if event.version > version]
-                shelf.changed.set()
+                shelf.tell()
 
     def since(self, resource: str, version: int) -> Iterator[Event]:
         """Events after ``version``, oldest first."""

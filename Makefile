@@ -1,0 +1,46 @@
+# Two commands after a clone: make demo, make test. Everything they need is installed into .venv from the package registry.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 8080
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint format bench schema clean help
+
+help:  ## this text
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next three
+	$(BIN)/tekton-listener demo --port $(PORT)
+
+test: lint  ## every check and every test
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.dev  ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## measure start-up and delivery; prints a table
+	$(BIN)/python -m tests.bench
+
+schema: $(VENV)/.dev  ## write config/listener.schema.json from the types
+	$(BIN)/python -m listener.config > config/listener.schema.json
+
+clean:  ## forget what was installed
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
