@@ -7,6 +7,7 @@ environment variables, and ``read_secret`` reads them where they are needed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -219,6 +220,10 @@ class Config(_Model):
     )
 
 
+K = TypeVar("K", int, str)
+M = TypeVar("M", bound=_Model)
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration that is right, and what is worth a warning."""
@@ -236,32 +241,72 @@ def load(
     ``known_kinds``: kinds of hosts for which there is a notifier; ``check_files``: secrets and certificates must be readable.
     """
     document = parse_yaml(path)
+    problems: list[Problem] = []
+    config: Config | None = None
     try:
         config = Config.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(problems_of(error, document)) from None
-    checks = _Checks(config, document, env=env, known_kinds=known_kinds)
+        problems = problems_of(error, document)
+    checks = _Checks(_Parts.of(document.data), document, env=env, known_kinds=known_kinds)
     checks.run(check_files=check_files)
-    if checks.problems:
-        raise ConfigError(checks.problems)
+    problems += checks.problems
+    if config is None or problems:
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
+    if config.public_url is None and any(service.target_url is None for service in config.services):
+        checks.warn((), "public_url is not set: statuses on commits will carry no link to the log")
+    if config.public_url and config.public_url.startswith("http://"):
+        checks.warn(("public_url",), f"{config.public_url} is not encrypted: passwords can be read on the way")
     return Loaded(config, tuple(checks.warnings), path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a file that are right by themselves, with their places, even when others are wrong."""
+
+    users: dict[int, User]
+    hosts: dict[str, Host]
+    services: dict[int, Service]
+    host_names: tuple[str, ...]  # also of hosts that are wrong
+
+    @classmethod
+    def of(cls, data: Any) -> _Parts:
+        hosts = data.get("hosts")
+        hosts = hosts if isinstance(hosts, dict) else {}
+        return cls(
+            users=_valid(User, _numbered(data.get("users"))),
+            hosts=_valid(Host, hosts),
+            services=_valid(Service, _numbered(data.get("services"))),
+            host_names=tuple(hosts),
+        )
+
+
+def _numbered(value: Any) -> dict[int, Any]:
+    return dict(enumerate(value)) if isinstance(value, list) else {}
+
+
+def _valid(model: type[M], entries: dict[K, Any]) -> dict[K, M]:
+    found = {}
+    for key, entry in entries.items():
+        with contextlib.suppress(ValidationError):
+            found[key] = model.model_validate(entry)
+    return found
 
 
 class _Checks:
     """What one field's type cannot say: whether the fields fit together, and the files they name."""
 
     def __init__(
-        self, config: Config, document: Document, *, env: Mapping[str, str], known_kinds: Collection[str]
+        self, parts: _Parts, document: Document, *, env: Mapping[str, str], known_kinds: Collection[str]
     ) -> None:
-        self._config, self._document, self._env, self._kinds = config, document, env, known_kinds
+        self._parts, self._document, self._env, self._kinds = parts, document, env, known_kinds
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def run(self, *, check_files: bool) -> None:
         self._check_users()
-        for name, host in self._config.hosts.items():
+        for name, host in self._parts.hosts.items():
             self._check_host(name, host)
-        for number, service in enumerate(self._config.services):
+        for number, service in self._parts.services.items():
             self._check_service(number, service)
         self._check_order()
         self._warn()
@@ -271,12 +316,13 @@ class _Checks:
     def _problem(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(self._document.problem(where, message, hint))
 
-    def _warning(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
+    def warn(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        """Note what works but is worth a second look."""
         self.warnings.append(self._document.problem(where, message, hint))
 
     def _check_users(self) -> None:
         seen: set[str] = set()
-        for number, user in enumerate(self._config.users):
+        for number, user in self._parts.users.items():
             where = ("users", number)
             if user.name in seen:
                 self._problem((*where, "name"), f"user {user.name} is there twice")
@@ -293,9 +339,7 @@ class _Checks:
         if host.kind in BUILT_IN or host.token_file or host.token_env:
             self._one_of(where, "token_file", host.token_file, "token_env", host.token_env)
         if host.url and host.url.startswith("http://"):
-            self._warning(
-                (*where, "url"), f"{host.url} is not encrypted: the token can be read on the way", "use https://"
-            )
+            self.warn((*where, "url"), f"{host.url} is not encrypted: the token can be read on the way", "use https://")
 
     def _one_of(self, where: tuple[str | int, ...], first: str, a: str | None, second: str, b: str | None) -> None:
         if a and b:
@@ -314,9 +358,10 @@ class _Checks:
             host, _, path = text.partition(":")
             # A single repository may stand without a list; its line is then the field's own.
             spot = (*where, "repository", place)
-            if host not in self._config.hosts:
-                known = ", ".join(self._config.hosts) or "none"
-                self._problem(spot, f"no host {host}", did_you_mean(host, self._config.hosts) or f"hosts: has {known}")
+            if host not in self._parts.host_names:
+                known = ", ".join(self._parts.host_names) or "none"
+                hint = did_you_mean(host, self._parts.host_names) or f"hosts: has {known}"
+                self._problem(spot, f"no host {host}", hint)
             self._check_capture(spot, path, captures=captures)
         for field in ("name", "commit", "ref", "context", "target_url"):
             self._check_capture((*where, field), getattr(service, field) or "", captures=captures)
@@ -327,32 +372,26 @@ class _Checks:
 
     def _check_order(self) -> None:
         seen: dict[str, int] = {}
-        for number, service in enumerate(self._config.services):
+        for number, service in self._parts.services.items():
             signature = json.dumps(service.runs.model_dump(), sort_keys=True)
             if signature in seen:
                 first = self._document.line(("services", seen[signature]))
-                self._warning(
+                self.warn(
                     ("services", number, "runs"), f"never matches: the service in line {first} claims the same runs"
                 )
             seen.setdefault(signature, number)
 
     def _warn(self) -> None:
-        used = {text.partition(":")[0] for service in self._config.services for text in service.repository}
-        for name in self._config.hosts:
+        used = {text.partition(":")[0] for service in self._parts.services.values() for text in service.repository}
+        for name in self._parts.hosts:
             if name not in used:
-                self._warning(("hosts", name), f"host {name} is not used by any service")
-        if self._config.public_url is None and any(s.target_url is None for s in self._config.services):
-            self._warning((), "public_url is not set: statuses on commits will carry no link to the log")
-        if self._config.public_url and self._config.public_url.startswith("http://"):
-            self._warning(
-                ("public_url",), f"{self._config.public_url} is not encrypted: passwords can be read on the way"
-            )
+                self.warn(("hosts", name), f"host {name} is not used by any service")
 
     def _check_files(self) -> None:
-        for number, user in enumerate(self._config.users):
+        for number, user in self._parts.users.items():
             if user.password_file:
                 self._check_secret(("users", number, "password_file"), user.password_file)
-        for name, host in self._config.hosts.items():
+        for name, host in self._parts.hosts.items():
             if host.token_file:
                 self._check_secret(("hosts", name, "token_file"), host.token_file)
             if host.ca_file:

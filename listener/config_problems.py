@@ -66,8 +66,15 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
 
 def problems_of(error: ValidationError, document: Positions) -> list[Problem]:
     """One problem for each of pydantic's findings, in the order of the file."""
-    found = [_problem(entry, document) for entry in error.errors(include_url=False, include_context=True)]
-    return sorted(found, key=lambda problem: problem.line or 0)
+    entries = error.errors(include_url=False, include_context=True)
+    places = [tuple(entry["loc"]) for entry in entries]
+    # A list whose entries are wrong is not also "empty".
+    entries = [
+        entry
+        for entry in entries
+        if entry["type"] != "too_short" or not any(place[:-1] == tuple(entry["loc"]) for place in places if place)
+    ]
+    return [_problem(entry, document) for entry in entries]
 
 
 def _problem(entry: Any, document: Positions) -> Problem:

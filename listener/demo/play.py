@@ -19,6 +19,7 @@ from typing import Final
 import aiohttp
 import yaml
 
+from listener.demo.event_listener import EventListener
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.demo.kubernetes import KubernetesApi
@@ -42,6 +43,9 @@ async def play(*, port: int, once: bool) -> int:
         cluster = await stack.enter_async_context(KubernetesApi(port=port + 3 if port else 0, bookmark_interval=20))
         gitlab = await stack.enter_async_context(GitLab(port=port + 1 if port else 0, tokens=(TOKEN,)))
         github = await stack.enter_async_context(GitHub(port=port + 2 if port else 0, tokens=(TOKEN,)))
+        triggers = await stack.enter_async_context(
+            EventListener(cluster, namespace=NAMESPACE, port=port + 4 if port else 0)
+        )
         gitlab.add_project(GITLAB_PATH, dict(COMMITS), any_commit=True)
         github.add_project(GITHUB_PATH, dict(COMMITS), any_commit=True)
         config = write_config(folder, gitlab=gitlab.url, github=github.url, public_url=f"http://127.0.0.1:{port}")
@@ -49,7 +53,7 @@ async def play(*, port: int, once: bool) -> int:
         service = await stack.enter_async_context(_service(config, folder / "kubeconfig", port))
         if not await _answers(port, service):
             return 1
-        print(_welcome(port, gitlab, github), flush=True)
+        print(_welcome(port, gitlab, github, triggers), flush=True)
         story = asyncio.create_task(_tell_on(cluster, once=once))
         ended = asyncio.create_task(service.wait())
         stopped = asyncio.create_task(stop.wait())
@@ -139,7 +143,7 @@ async def _answers(port: int, service: asyncio.subprocess.Process) -> bool:
     return False
 
 
-def _welcome(port: int, gitlab: GitLab, github: GitHub) -> str:
+def _welcome(port: int, gitlab: GitLab, github: GitHub, triggers: EventListener) -> str:
     sha = next(iter(COMMITS))
     run = chapters(0, namespace=NAMESPACE)[0].runs[0].name
     base = f"http://127.0.0.1:{port}"
@@ -150,6 +154,8 @@ Tekton Pipeline Listener, demo: everything is in memory, no account needed. Ctrl
                             {github.url}/{GITHUB_PATH}/commit/{sha}
   Follow a log, as CI does  curl -N -u {USER}:{PASSWORD} {base}/logs/{run}
   Take its verdict          curl -f -u {USER}:{PASSWORD} {base}/status/{run}?wait=2m ; echo "exit code $?"
+  Start a run, as CI does   curl -d '{{"eventid":"42","revision":"{sha}","pipeline":"lint"}}' {triggers.url}
+                            and follow it: curl -N -u {USER}:{PASSWORD} {base}/logs/service-xyz-run-42
   Its page                  {base}/runs/{NAMESPACE}/{run}   (user {USER}, password {PASSWORD})
   Health, metrics           {base}/readyz   {base}/metrics
 

@@ -124,6 +124,8 @@ _SLOW: Final = StoryTask(
     name="browser", steps=(_step("playwright", *(f"scenario {number} of 40" for number in range(1, 41)), pause=0.5),)
 )
 _DOCS: Final = StoryTask(name="html", steps=(_step("sphinx", "building [html]", "build succeeded.", pause=0.6),))
+# What the event listener can start.
+PIPELINES: Final = {"build": _BUILD, "lint": (_BROKEN_LINT,), "docs": (_DOCS,)}
 
 
 async def tell(cluster: KubernetesApi, chapter: Chapter) -> None:
