@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from listener.cluster.names import is_name, is_namespace
 from listener.cluster.objects import (
     NOTHING,
     Attempt,
@@ -212,7 +213,7 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
         wire = _RUN_DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(str(error), name=name_of(raw)) from None
-    meta, spec, status = wire.metadata, wire.spec or _RunSpec(), wire.status or _RunStatus()
+    meta, spec, status = _checked(wire.metadata), wire.spec or _RunSpec(), wire.status or _RunStatus()
     pipeline_spec = status.pipeline_spec or _PipelineSpec()
     tasks, finally_tasks = pipeline_spec.tasks or [], pipeline_spec.finally_ or []
     source = (status.provenance and status.provenance.ref_source) or _RefSource()
@@ -257,7 +258,7 @@ def decode_task_run(raw: bytes | msgspec.Raw) -> TaskRun:
         wire = _TASK_RUN_DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(str(error), name=name_of(raw)) from None
-    meta, status = wire.metadata, wire.status or _TaskRunStatus()
+    meta, status = _checked(wire.metadata), wire.status or _TaskRunStatus()
     labels = _texts(meta.labels)
     return TaskRun(
         namespace=meta.namespace,
@@ -278,7 +279,7 @@ def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
         wire = _POD_DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(str(error), name=name_of(raw)) from None
-    meta, spec, status = wire.metadata, wire.spec or _PodSpec(), wire.status or _PodStatus()
+    meta, spec, status = _checked(wire.metadata), wire.spec or _PodSpec(), wire.status or _PodStatus()
     unscheduled = next(
         (
             f"{c.reason}: {c.message}"
@@ -300,6 +301,13 @@ def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
         unscheduled=unscheduled[:_MAX_MESSAGE],
         deleting=meta.deletion_timestamp is not None,
     )
+
+
+def _checked(meta: _Meta) -> _Meta:
+    """Names reach URLs, paths and logs: what is no Kubernetes name is not let in."""
+    if not is_name(meta.name) or not is_namespace(meta.namespace):
+        raise MalformedError("its name or namespace is not one that Kubernetes allows", name=f"{meta.namespace}/{meta.name}")
+    return meta
 
 
 def name_of(raw: bytes | msgspec.Raw) -> str:
@@ -358,7 +366,7 @@ def _values(pairs: list[_NameValue] | None) -> dict[str, str]:
 
 def _attempt(status: _TaskRunStatus) -> Attempt:
     return Attempt(
-        pod=status.pod_name or "",
+        pod=status.pod_name if status.pod_name and is_name(status.pod_name) else "",
         condition=_succeeded(status.conditions),
         started=status.start_time or "",
         completed=status.completion_time or "",

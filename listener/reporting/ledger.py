@@ -96,7 +96,7 @@ class Ledger:
         self._recent: OrderedDict[Key, _Pending] = OrderedDict()  # written, but perhaps not yet seen in the watch
         self._writing: set[Key] = set()
         self._queue: list[tuple[float, Key]] = []  # a heap; entries may be outdated, ``_pending`` is the truth
-        self._wake = asyncio.Event()
+        self._wake, self._written = asyncio.Event(), asyncio.Event()
         self.failures = 0  #: records given up on
 
     def note(self, run: PipelineRun, lane: LaneKey, record: Record, *, final: bool) -> None:
@@ -122,10 +122,14 @@ class Ledger:
                 group.create_task(self._write_for_ever())
 
     async def flush(self) -> None:
-        """Write everything that is pending now; for the end of the service."""
-        while self._pending:
-            key = next(iter(self._pending))
-            await self._write(key, self._pending.pop(key))
+        """Have everything that is pending written now, and wait for it; for the end of the service, while ``run`` still runs."""
+        for pending in self._pending.values():
+            pending.due = 0.0
+        for key in self._pending:
+            self._enqueue(key)
+        while self._pending or self._writing:
+            self._written.clear()
+            await self._written.wait()
 
     def _enqueue(self, key: Key) -> None:
         heapq.heappush(self._queue, (self._pending[key].due, key))
@@ -137,8 +141,12 @@ class Ledger:
             self._writing.add(key)
             try:
                 await self._write(key, self._pending.pop(key))
+            except Exception:  # a record that cannot be written must not end the others
+                self.failures += 1
+                log.exception("%s: could not note what was delivered", key)
             finally:
                 self._writing.discard(key)
+                self._written.set()
             if key in self._pending:  # noted again meanwhile
                 self._enqueue(key)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import socket
@@ -42,7 +43,7 @@ class Demo:
 
 def free_ports(number: int) -> int:
     """The first of ``number`` neighbouring ports that are free."""
-    for first in range(20000, 60000, 7):
+    for first in range(20000 + os.getpid() * 10 % 20000, 60000, 10):  # tests run in several processes
         try:
             sockets = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(number)]
         except OSError:
@@ -154,10 +155,6 @@ def test_a_run_of_the_trigger_template_leads_to_its_commit_by_the_shipped_config
     path.write_text(run.replace("metadata:\n", "metadata:\n  namespace: ci\n"))
     kinds = discover()
     config = load(EXAMPLES.parent / "listener.yaml", known_kinds=kinds, env={}, check_files=False).config
-    # The shipped file names a certificate that is not on this machine.
-    config = config.model_copy(
-        update={"hosts": {n: h.model_copy(update={"ca_file": None}) for n, h in config.hosts.items()}}
-    )
     lines, leads = explain(config, read_run(path), kinds)
     assert leads
     assert any(SHA in line for line in lines)
