@@ -306,7 +306,9 @@ def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
 def _checked(meta: _Meta) -> _Meta:
     """Names reach URLs, paths and logs: what is no Kubernetes name is not let in."""
     if not is_name(meta.name) or not is_namespace(meta.namespace):
-        raise MalformedError("its name or namespace is not one that Kubernetes allows", name=f"{meta.namespace}/{meta.name}")
+        raise MalformedError(
+            "its name or namespace is not one that Kubernetes allows", name=f"{meta.namespace}/{meta.name}"
+        )
     return meta
 
 

@@ -258,9 +258,9 @@ class Lanes:
                 await self._deliver(host, lane)
             finally:
                 lane.sending = False
+                self._consider(lane)  # queues it again first, so that nobody takes a retry for the end
                 self._finished()
-            self._consider(lane)
-            self._forget_if_done(lane)
+                self._forget_if_done(lane)
 
     async def _deliver(self, host: Host, lane: Lane) -> None:
         run, target, deleted = lane.run, lane.target, lane.deleted
