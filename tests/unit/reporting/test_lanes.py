@@ -218,7 +218,7 @@ async def test_a_notifiers_defect_costs_a_retry_and_not_the_worker() -> None:
 
 @pytest.mark.parametrize("error", [RetryableError("429", retry_after=3600), UnauthorizedError("401")])
 async def test_a_host_that_asks_to_wait_is_left_alone_and_the_other_is_not(error: Exception) -> None:
-    held, free = Host([error]), Host()
+    held, free = Host([error] * 5), Host()
     lanes = Lanes({"held": held, "free": free}, compose=compose, on_delivery=lambda _: None, wait=wait_none())
     task = asyncio.create_task(lanes.run())
     targets = [Target(host, "g/p", SHA, f"tekton/{number}") for host in ("held", "free") for number in range(5)]
