@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import OrderedDict
 from typing import Any, Final
 
 import gitlab
 import gitlab.exceptions
+from gitlab.v4.objects import Project
 
 from notifiers.answers import error_of, hostname, trouble_of
 from notifiers.base import (
@@ -39,6 +41,7 @@ STATES: Final = {
     Outcome.BROKEN: "failed",
     Outcome.DELETED: "canceled",
 }
+_MAX_PROJECTS: Final = 256  # kept per thread
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TRANSITION: Final = re.compile(r"Cannot transition status via :\w+ from :(\w+)")
 _FINAL: Final = frozenset({"success", "failed", "canceled", "skipped"})
@@ -90,8 +93,8 @@ class GitLabNotifier(Notifier):
     async def close(self) -> None:
         await self._workers.close()
 
-    def _client(self, token: str) -> gitlab.Gitlab:
-        return gitlab.Gitlab(
+    def _client(self, token: str) -> _Client:
+        return _Client(
             self._url,
             private_token=token,
             ssl_verify=self._verify,
@@ -103,7 +106,7 @@ class GitLabNotifier(Notifier):
 
     # From here on: on a worker's thread.
 
-    def _deliver(self, client: gitlab.Gitlab, status: CommitStatus, memo: str | None) -> Receipt:
+    def _deliver(self, client: _Client, status: CommitStatus, memo: str | None) -> Receipt:
         fields = _fields(status)
         if memo is not None and memo.isdecimal():
             try:
@@ -113,9 +116,9 @@ class GitLabNotifier(Notifier):
                     raise
         return self._post(client, status, fields)
 
-    def _post(self, client: gitlab.Gitlab, status: CommitStatus, fields: dict[str, Any]) -> Receipt:
+    def _post(self, client: _Client, status: CommitStatus, fields: dict[str, Any]) -> Receipt:
         try:
-            commit = client.projects.get(status.repository, lazy=True).commits.get(status.sha, lazy=True)
+            commit = client.project(status.repository).commits.get(status.sha, lazy=True)
             answer = commit.statuses.create(fields, obey_rate_limit=False, max_retries=0, retry_transient_errors=False)
             pipeline = answer.attributes.get("pipeline_id")
         except gitlab.exceptions.GitlabError as error:
@@ -124,7 +127,7 @@ class GitLabNotifier(Notifier):
             raise trouble_of(self._host, error) from None
         return Receipt(memo=str(pipeline) if isinstance(pipeline, int) else None)
 
-    def _refused(self, client: gitlab.Gitlab, error: gitlab.exceptions.GitlabError, wanted: str) -> Receipt:
+    def _refused(self, client: _Client, error: gitlab.exceptions.GitlabError, wanted: str) -> Receipt:
         """GitLab said no: a receipt if it says that the state is there already, else the error to raise."""
         status = error.response_code or 0
         message = _text(error.error_message)
@@ -138,6 +141,22 @@ class GitLabNotifier(Notifier):
         if status == 401:
             self._token.refused()
         raise raised from None
+
+
+class _Client(gitlab.Gitlab):
+    """python-gitlab's client that keeps its lazy projects: making one costs as much as the request."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._projects: OrderedDict[str, Project] = OrderedDict()
+
+    def project(self, path: str) -> Project:
+        """The project at ``path``, without asking for it."""
+        if path not in self._projects:
+            self._projects[path] = self.projects.get(path, lazy=True)
+            if len(self._projects) > _MAX_PROJECTS:
+                self._projects.popitem(last=False)
+        return self._projects[path]
 
 
 def _is_there(wanted: str, current: str) -> bool:

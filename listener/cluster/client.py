@@ -13,9 +13,11 @@ import contextlib
 import logging
 import os
 import ssl
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -36,6 +38,7 @@ PAGE_TIMEOUT: Final = 60.0  # seconds for one page of a list
 CONNECT_TIMEOUT: Final = 10.0
 _POOL_SIZES: Final = {"calls": 100, "watches": 100, "logs": 2048}
 _MAX_ERROR_BODY: Final = 4096
+_READ_BUFFER: Final = 2**20  # bytes
 
 Pool = Literal["calls", "watches", "logs"]
 
@@ -180,8 +183,15 @@ class Cluster:
     def _client(self, pool: Pool) -> ApiClient:
         if pool not in self._clients:
             self._configuration.connection_pool_maxsize = _POOL_SIZES[pool]
-            self._clients[pool] = ApiClient(configuration=self._configuration)
-            self._clients[pool].user_agent = "tekton-pipeline-listener"
+            client = self._clients[pool] = ApiClient(configuration=self._configuration)
+            client.user_agent = "tekton-pipeline-listener"
+            # The library's session looks for .netrc and for a proxy anew with every request, which costs more than the
+            # request; the proxy is looked up here, once, and .netrc has no say in who we are.
+            theirs = client.rest_client.pool_manager
+            connector = theirs.connector
+            theirs.detach()
+            client.rest_client.pool_manager = aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
+            client.rest_client.proxy = self._configuration.proxy or _proxy_for(self.host, self._env) or ""
         return self._clients[pool]
 
 
@@ -200,6 +210,16 @@ def object_path(resource: str, key: Key) -> str:
     if not is_name(key.name):
         raise ValueError(f"not an object's name: {key.name!r}")
     return f"{collection_path(resource, key.namespace)}/{key.name}"
+
+
+def _proxy_for(url: str, env: Mapping[str, str]) -> str | None:
+    """The proxy that the environment names for ``url``, as curl reads it; None for none."""
+    parts = urlsplit(url)
+    exempt = env.get("no_proxy") or env.get("NO_PROXY") or ""
+    if urllib.request.proxy_bypass_environment(parts.hostname or "", {"no": exempt}):  # type: ignore[attr-defined]  # not in the stubs
+        return None
+    name = f"{parts.scheme}_proxy"
+    return env.get(name) or (env.get(name.upper()) if parts.scheme == "https" else None) or None
 
 
 async def _load(configuration: Configuration, env: Mapping[str, str]) -> str:

@@ -36,6 +36,9 @@ _MAX_VALUE: Final = (
 _MAX_ENTRIES: Final = 64  # labels, annotations, params or results kept per run
 _MAX_MESSAGE: Final = 2048  # characters kept of a condition's message
 _MAX_CHILDREN: Final = 1024  # child references kept per run
+_MAX_SHARED: Final = 4096
+_SHARED: Final[dict[tuple[tuple[str, str], ...], dict[str, str]]] = {}
+_SHARED_NAMES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {}
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -236,8 +239,8 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
         completed=status.completion_time or "",
         finally_started=status.finally_start_time or "",
         requested=sys.intern(spec.status or ""),
-        tasks=tuple(sys.intern(task.name) for task in tasks),
-        finally_tasks=tuple(sys.intern(task.name) for task in finally_tasks),
+        tasks=_names(tasks),
+        finally_tasks=_names(finally_tasks),
         children=tuple(
             Child(sys.intern(c.kind), c.name, sys.intern(c.pipeline_task_name or ""), c.display_name or "")
             for c in (status.child_references or [])[:_MAX_CHILDREN]
@@ -353,7 +356,24 @@ def _texts(mapping: dict[str, Any] | None) -> dict[str, str]:
     }
     if len(kept) > _MAX_ENTRIES:
         kept = dict(list(kept.items())[:_MAX_ENTRIES])
-    return kept or NOTHING
+    return _shared(kept)
+
+
+def _shared(kept: dict[str, str]) -> dict[str, str]:
+    """The same dict for the same entries: thousands of runs carry the same labels."""
+    if not kept:
+        return NOTHING
+    if len(_SHARED) >= _MAX_SHARED:
+        _SHARED.clear()
+    return _SHARED.setdefault(tuple(kept.items()), kept)
+
+
+def _names(tasks: list[_Named]) -> tuple[str, ...]:
+    """Task names, the same tuple for the same pipeline."""
+    if len(_SHARED_NAMES) >= _MAX_SHARED:
+        _SHARED_NAMES.clear()
+    names = tuple(task.name for task in tasks)
+    return _SHARED_NAMES.setdefault(names, names)
 
 
 def _values(pairs: list[_NameValue] | None) -> dict[str, str]:

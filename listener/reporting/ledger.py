@@ -176,8 +176,14 @@ class Ledger:
             wait=wait_random_exponential(multiplier=0.3, max=5),
             reraise=True,
         )
+        path = object_path("pipelineruns", key)
         try:
-            await attempts(self._cluster.merge_patch, object_path("pipelineruns", key), patch)
+            try:
+                await self._cluster.merge_patch(path, patch)
+            except ClusterError as error:
+                if not _worth_a_retry(error):
+                    raise
+                await attempts(self._cluster.merge_patch, path, patch)
         except ApiError as error:
             if error.status not in (404, 409):  # the run is gone: nothing to remember
                 self._give_up(key, error)
