@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -148,6 +149,9 @@ class Service:
                 group.create_task(self.logs.run(), name="logs")
                 group.create_task(self.reporter.ledger.run(), name="ledger")
                 await self.runs.synced()
+                # What is known now stays: the collector need not look at it again and again, which takes long with many runs.
+                gc.collect()
+                gc.freeze()
                 log.info("%d PipelineRuns known, %d of them lead to a commit", len(self.runs), len(self.reporter.lanes))
                 group.create_task(self.reporter.lanes.run(), name="lanes")
         except BaseExceptionGroup as errors:

@@ -1,164 +1,122 @@
 """Running a blocking client library beside an event loop, one HTTP request at a time.
 
-python-gitlab and PyGithub block, and PyGithub's objects are not thread-safe: so each notifier has a few threads of its own and each
-thread a client of its own, made anew when the token changes. ``OneRequestSession`` is what both libraries are given to send
-with: it never retries, never follows a redirect (requests would carry ``PRIVATE-TOKEN`` to a stranger's host), never reads
-``.netrc`` (which would replace the ``Authorization`` header), and remembers the last answer's headers, which python-gitlab drops.
+python-gitlab and PyGithub block, and their objects are not thread-safe: so each notifier has a few threads of its own and as many clients,
+each used by one thread at a time and made anew when the token changes. What is promised: the loop never waits for a socket;
+a delivery ends within a bound even if the host drips its answer, and its thread with it; a cancelled delivery gives its thread back
+as soon as its request has ended. Not promised: that a cancelled or timed out request did not reach the host.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import urlsplit
 
-import requests
-import requests.adapters
-import requests.utils
+from notifiers.base import HostSettings, NotifierError, RetryableError, UnauthorizedError
+from notifiers.credentials import Token
+from notifiers.session import OneRequestSession
 
-from notifiers.base import HostSettings, RetryableError
-
-_MAX_TOKEN: Final = 64 * 1024
 _OVERALL: Final = 3.0  # times the request timeout: connecting, sending and an answer that drips, all in all
+_AFTER_ABORT: Final = 1.0  # seconds for a request that was cut off to notice
 
 C = TypeVar("C")
 T = TypeVar("T")
 
 
-class RedirectRefusedError(Exception):
-    """The host answered with a redirect; ``target`` is where to, without path and query."""
+class _Slot(Generic[C]):
+    """A client and its session. Whoever holds the slot may use them; nobody else does."""
 
-    def __init__(self, status: int, target: str) -> None:
-        super().__init__(f"{status} to {target}")
-        self.status, self.target = status, target
-
-
-class OneRequestSession(requests.Session):
-    """A session that makes exactly the request it is asked for. Not thread-safe: one per thread."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        # The environment's proxies are looked up here, once; per request it would cost more than the request.
-        self.proxies = dict(requests.utils.get_environ_proxies(url, no_proxy=None))
-        self.trust_env = False
-        adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
-        self.last_status = 0
-        self.last_headers: dict[str, str] = {}
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send, and refuse to go anywhere else."""
-        kwargs["allow_redirects"] = False
-        self.last_status, self.last_headers = 0, {}
-        response = super().send(request, **kwargs)
-        self.last_status = response.status_code
-        self.last_headers = {name.lower(): value for name, value in response.headers.items()}
-        if 300 <= response.status_code < 400:
-            target = urlsplit(self.last_headers.get("location", ""))
-            raise RedirectRefusedError(
-                response.status_code, f"{target.scheme}://{target.hostname}" if target.hostname else "?"
-            )
-        return response
-
-
-def verify_option(settings: HostSettings) -> bool | str:
-    """What to check the host's certificate against: its ``ca_file``, the environment's bundle, or the usual ones."""
-    if settings.ca_file is not None:
-        if not settings.ca_file.is_file():
-            raise ValueError(f"ca_file {settings.ca_file}: no such file")
-        return str(settings.ca_file)
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-
-
-class Token:
-    """A token that may be rotated: the file is read again when it changes or when the host refuses what it held."""
-
-    def __init__(self, settings: HostSettings) -> None:
-        """Raises ``ValueError`` or ``OSError`` when there is no token."""
-        self._path, self._fixed = settings.token_file, settings.token
-        self._lock = threading.Lock()
-        self._signature: tuple[int, int, int] | None = None
-        self._value = ""
-        self.generation = 0  #: grows whenever the token may have changed
-        self.current()
-
-    def current(self) -> tuple[str, int]:
-        """The token and its generation. Keeps the old one while the file cannot be read."""
-        with self._lock:
-            if self._path is None:
-                if not self._fixed:
-                    raise ValueError("no token: give token_file or token_env")
-                return self._fixed, self.generation
-            try:
-                stat = self._path.stat()
-                signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                if signature != self._signature:
-                    value = _read_token(self._path)
-                    self.generation += value != self._value
-                    self._value, self._signature = value, signature
-            except (OSError, ValueError):
-                if not self._value:
-                    raise
-            return self._value, self.generation
-
-    def refused(self) -> None:
-        """The host said 401: look at the file anew, and make clients anew."""
-        with self._lock:
-            self._signature = None
-            self.generation += 1
-
-
-def _read_token(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_MAX_TOKEN + 1)
-    text = content.decode("ascii", "replace").strip()
-    if not text or len(content) > _MAX_TOKEN or not text.isprintable() or "\ufffd" in text or " " in text:
-        raise ValueError(f"{path} does not hold a token")
-    return text
+    def __init__(self, session: OneRequestSession) -> None:
+        self.session = session
+        self.client: C | None = None
+        self.generation = -1  # of the token that the client was made with
 
 
 class Workers(Generic[C]):
-    """A few threads with a client each."""
+    """As many requests at once as ``settings.threads`` says, each with a client of its own."""
 
-    def __init__(self, settings: HostSettings, *, token: Token, make: Callable[[str], C]) -> None:
-        """``make`` builds a client from a token; it makes no request."""
+    def __init__(
+        self, settings: HostSettings, *, url: str, token: Token, make: Callable[[str, OneRequestSession], C]
+    ) -> None:
+        """``make`` builds a client from a token and a session to ``url``; it makes no request."""
         self._settings, self._token, self._make = settings, token, make
+        self._limit = settings.request_timeout * _OVERALL
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix=f"notify-{settings.name}")
-        self._local = threading.local()
+        self._slots: list[_Slot[C]] = [
+            _Slot(OneRequestSession(url, timeout=settings.request_timeout)) for _ in range(settings.threads)
+        ]
+        self._idle: asyncio.LifoQueue[_Slot[C]] = asyncio.LifoQueue()  # last in, first out: its connection is warm
+        for slot in self._slots:
+            self._idle.put_nowait(slot)
+        self._in_flight: dict[asyncio.Future[Any], _Slot[C]] = {}
         self._closed = False
 
-    async def call(self, function: Callable[[C], T]) -> T:
-        """``function`` on a thread, with that thread's client. Raises what it raises, or ``RetryableError`` after too long."""
-        if self._closed:
-            raise RetryableError(f"{self._settings.name}: shutting down")
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        work = loop.run_in_executor(self._pool, functools.partial(context.run, self._with_client, function))
-        limit = self._settings.request_timeout * _OVERALL
-        try:
-            async with asyncio.timeout(limit):
-                return await work
-        except TimeoutError:
-            raise RetryableError(f"{self._settings.name}: no complete answer within {limit:g} s") from None
+    async def call(self, function: Callable[[C, OneRequestSession], T]) -> T:
+        """``function`` on a thread, with a client and its session.
 
-    def _with_client(self, function: Callable[[C], T]) -> T:
+        Raises what it raises, or ``RetryableError`` when there was no turn, or no end, within three request timeouts.
+        """
+        slot = await self._take()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, self._run, slot, function)
+        self._in_flight[work] = slot
+        # The thread must come back even when nobody waits for it any more.
+        watchdog = loop.call_later(self._limit, slot.session.abort)
+        work.add_done_callback(functools.partial(self._give_back, watchdog))
+        try:
+            async with asyncio.timeout(self._limit):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            raise RetryableError(f"{self._settings.name}: no complete answer within {self._limit:g} s") from None
+
+    async def _take(self) -> _Slot[C]:
+        try:
+            async with asyncio.timeout(self._limit):
+                slot = await self._idle.get()
+        except TimeoutError:
+            busy = f"{self._settings.name}: all {len(self._slots)} connections were busy for {self._limit:g} s"
+            raise RetryableError(busy) from None
+        if self._closed:
+            self._idle.put_nowait(slot)
+            raise RetryableError(f"{self._settings.name}: shutting down")
+        return slot
+
+    def _give_back(self, watchdog: asyncio.TimerHandle, work: asyncio.Future[Any]) -> None:
+        watchdog.cancel()
+        if not work.cancelled():
+            work.exception()  # seen: nobody may be waiting any more, and asyncio would complain
+        self._idle.put_nowait(self._in_flight.pop(work))
+
+    def _run(self, slot: _Slot[C], function: Callable[[C, OneRequestSession], T]) -> T:
+        """On a thread."""
         token, generation = self._token.current()
-        if getattr(self._local, "generation", None) != generation:
-            self._local.client = self._make(token)
-            self._local.generation = generation
-        return function(self._local.client)
+        try:
+            if slot.client is None or slot.generation != generation:
+                slot.client, slot.generation = self._make(token, slot.session), generation
+            return function(slot.client, slot.session)
+        except NotifierError as error:
+            if isinstance(error, UnauthorizedError):
+                self._token.refused(generation)
+            # A host, or a proxy on the way, may repeat in its answer what it was sent.
+            error.args = tuple(str(part).replace(token, "[token]") for part in error.args)
+            raise
+        except Exception as error:  # a defect: the message must not be trusted, the type may help to find it
+            raise RetryableError(f"{self._settings.name}: {type(error).__name__} in the client library") from None
 
     async def close(self) -> None:
-        """Wait for requests in flight, at most as long as one may take."""
+        """Wait for requests in flight, at most one request timeout, then cut them off. May be called twice."""
         self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        done = asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
-        await asyncio.wait({done}, timeout=self._settings.request_timeout)
+        try:
+            if self._in_flight:
+                await asyncio.wait(list(self._in_flight), timeout=self._settings.request_timeout)
+            for slot in self._in_flight.values():
+                slot.session.abort()
+            if self._in_flight:
+                await asyncio.wait(list(self._in_flight), timeout=_AFTER_ABORT)
+        finally:
+            self._pool.shutdown(wait=not self._in_flight, cancel_futures=True)
+            for slot in self._slots:
+                if slot not in self._in_flight.values():
+                    slot.session.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,9 +18,10 @@ from urllib.parse import urlsplit
 import github
 from github import Auth, Consts
 from github.GithubObject import NotSet
-from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
+from github.Repository import Repository
+from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers.answers import clamp, error_of, hostname, retry_after, trouble_of
+from notifiers.answers import CREATED, clamp, error_of, hostname, retry_after, said, trouble_of
 from notifiers.base import (
     CommitStatus,
     HostSettings,
@@ -32,7 +32,9 @@ from notifiers.base import (
     Receipt,
     RetryableError,
 )
-from notifiers.blocking import OneRequestSession, Token, Workers, verify_option
+from notifiers.blocking import Workers
+from notifiers.credentials import Token
+from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, is_sha, usable_url
 
 DESCRIPTION_LIMIT: Final = 140
@@ -49,61 +51,47 @@ STATES: Final = {
     Outcome.BROKEN: "error",
     Outcome.DELETED: "error",
 }
-_OWNER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?")
+_OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_REACH: Final = "the token needs 'repo:status' (classic) or 'Commit statuses: write' (fine-grained, GitHub App)"
 _HINTS: Final = {
-    403: "the token needs 'repo:status' (classic) or 'Commit statuses: write' (fine-grained)",
-    404: "the repository is not there, or the token may not write to it ('repo:status' or 'Commit statuses: write')",
+    403: _REACH,
+    404: f"the repository is not on this host, or the token may not write to it: {_REACH}",
+    422: "is the commit pushed to this repository, and not only to a fork of it?",
 }
 
-logging.getLogger("github").setLevel(logging.INFO)
-logging.getLogger("urllib3").setLevel(logging.INFO)
 
-_sessions = threading.local()  # by URL: PyGithub makes a connection per request when the classes are injected
+class _Connection(HTTPRequestsConnectionClass):
+    """What PyGithub sends with: our session. Its own ones would be sessions with retries, ``.netrc`` and redirects."""
 
-
-class _Connection:
-    """What PyGithub sends with: this thread's session to the host, without redirects and without retries."""
-
-    protocol = "https"
-
-    def __init__(self, host: str, port: int | None = None, **options: Any) -> None:
-        self.host = host
-        self._base = f"{self.protocol}://{host}:{port}" if port else f"{self.protocol}://{host}"
-        self._timeout, self._verify = options.get("timeout"), options.get("verify", True)
-        self._request: tuple[str, str, Any, dict[str, str]] = ("", "", None, {})
-
-    def request(self, verb: str, url: str, body: Any, headers: dict[str, str], stream: bool = False) -> None:
-        self._request = (verb, url, body, headers)
+    def __init__(self, session: OneRequestSession, base: str) -> None:
+        self.session, self.host, self._base = session, hostname(base), base
 
     def getresponse(self) -> RequestsResponse:
-        verb, url, body, headers = self._request
-        response = session_for(self._base).request(
-            verb, self._base + url, data=body, headers=headers, timeout=self._timeout, verify=self._verify
+        response = self.session.request(
+            self.verb, self._base + self.url, data=self.input, headers=self.headers, verify=self.session.verify
         )
         return RequestsResponse(response)
 
     def close(self) -> None:
-        """The session outlives the request."""
+        """The session outlives the client."""
 
 
-class _Http(_Connection, HTTPRequestsConnectionClass):
-    protocol = "http"
+class _OneRequestRequester(Requester):
+    """PyGithub's requester with our connection. ``injectConnectionClasses`` would change it for everybody in the process."""
+
+    def __init__(self, connection: _Connection, **options: Any) -> None:
+        super().__init__(**options)
+        self._through = connection
+
+    def requestJson(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - PyGithub's name
+        if len(args) > 5:
+            args = args[:5]  # the sixth is a connection
+        return super().requestJson(*args, **{**kwargs, "cnx": self._through})
 
 
-class _Https(_Connection, HTTPSRequestsConnectionClass):
-    protocol = "https"
-
-
-def session_for(base: str) -> OneRequestSession:
-    """This thread's session to ``base``."""
-    known: dict[str, OneRequestSession] = _sessions.__dict__.setdefault("by_base", {})
-    if base not in known:
-        known[base] = OneRequestSession(base)
-    return known[base]
-
-
-Requester.injectConnectionClasses(_Http, _Https)
+# PyGithub's own logger would print answers at DEBUG, and an answer may repeat the token. For this class only:
+_OneRequestRequester.injectLogger(logging.Logger("github.requests", logging.INFO))
 
 
 class GitHubNotifier(Notifier):
@@ -112,11 +100,10 @@ class GitHubNotifier(Notifier):
     kind = "github"
 
     def __init__(self, settings: HostSettings) -> None:
-        self._api, self._web = api_and_web(settings.url)
+        self._api, self._web = api_and_web(base_url(settings, Consts.DEFAULT_BASE_URL))
         self._host = hostname(self._api)
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
-        self._token = Token(settings)
-        self._workers = Workers(settings, token=self._token, make=self._client)
+        self._workers = Workers(settings, url=self._api, token=Token(settings), make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -134,16 +121,19 @@ class GitHubNotifier(Notifier):
 
     async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
         if (why := self.check_repository(status.repository)) is not None:
-            raise PermanentError(why)
+            raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a repository: {why}")
         if not is_sha(status.sha):
-            raise PermanentError("not a commit: 40 or 64 hex digits are needed")
-        return await self._workers.call(lambda client: self._deliver(client, status))
+            raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
+        return await self._workers.call(lambda requester, session: self._deliver(requester, session, status))
 
     async def close(self) -> None:
         await self._workers.close()
 
-    def _client(self, token: str) -> github.Github:
-        return github.Github(
+    # From here on: on a worker's thread.
+
+    def _client(self, token: str, session: OneRequestSession) -> _OneRequestRequester:
+        session.verify = self._verify
+        client = github.Github(
             auth=Auth.Token(token),
             base_url=self._api,
             verify=self._verify,
@@ -154,71 +144,89 @@ class GitHubNotifier(Notifier):
             seconds_between_requests=None,
             seconds_between_writes=None,
         )
+        scheme, netloc, *_ = urlsplit(self._api)
+        return _OneRequestRequester(_Connection(session, f"{scheme}://{netloc}"), **client.requester.kwargs)
 
-    # From here on: on a worker's thread.
-
-    def _deliver(self, client: github.Github, status: CommitStatus) -> Receipt:
+    def _deliver(self, requester: _OneRequestRequester, session: OneRequestSession, status: CommitStatus) -> Receipt:
+        session.forget_answer()
         try:
-            commit = client.get_repo(status.repository).get_commit(status.sha)
-            commit.create_status(
+            commit = Repository(requester, url=f"/repos/{status.repository}").get_commit(status.sha)
+            made = commit.create_status(
                 state=STATES[status.outcome],
                 target_url=usable_url(status.target_url, URL_LIMIT) or NotSet,
                 description=cut(status.description, DESCRIPTION_LIMIT),
                 context=cut(status.context, CONTEXT_LIMIT),
             )
-        except github.GithubException as error:
-            raise self._error(error) from None
+            understood = "state" in made.raw_data  # PyGithub makes a status of any text with 2xx
         except Exception as error:  # whatever the library raises for whatever the host sent
-            raise trouble_of(self._host, error) from None
+            return self._failed(error, session)
+        if not understood and session.answer is not None and session.answer.status_code != CREATED:
+            raise error_of(self._host, session.answer.status_code, session.answer.text, session.answer.headers)
         return Receipt()
 
-    def _error(self, error: github.GithubException) -> NotifierError:
-        headers = {str(name).lower(): str(value) for name, value in (error.headers or {}).items()}
-        message = _message(error.data)
-        if 200 <= error.status < 300:
-            return RetryableError(f"{self._host}: its answer could not be understood", status=error.status)
-        if error.status in (403, 429) and (pause := rate_limit_pause(headers, message)) is not None:
-            return RetryableError(
-                f"{self._host}: rate limit, {cut(message, 200)}", retry_after=pause, status=error.status
-            )
-        if error.status == 401:
-            self._token.refused()
-        return error_of(self._host, error.status, message, headers, hint=_HINTS.get(error.status, ""))
+    def _failed(self, error: Exception, session: OneRequestSession) -> Receipt:
+        """A receipt if the status was created all the same, else raises what the answer means."""
+        answer = session.answer
+        if answer is not None and answer.status_code == CREATED:
+            return Receipt()
+        if answer is None or not isinstance(error, github.GithubException):
+            hint = _HINTS.get(answer.status_code, "") if answer is not None else ""
+            raise trouble_of(self._host, error, session, hint=hint) from None
+        raise refusal(self._host, answer.status_code, message_of(error.data), answer.headers) from None
 
 
-def rate_limit_pause(headers: Mapping[str, str], message: str, *, now: float | None = None) -> float | None:
-    """Seconds until a 403 or 429 that is a rate limit may be tried again; None for one that is not.
+def refusal(
+    host: str, status: int, message: str, headers: Mapping[str, str], *, now: float | None = None
+) -> NotifierError:
+    """The error for GitHub's answer: like everybody's, but that its rate limits come as 403 too."""
+    if status in (403, 429) and (pause := rate_limit_pause(status, headers, message, now=now)) is not None:
+        text = f"{host} answered {status}: {said(message) or 'rate limit'}; asked to wait {pause:.0f} s"
+        return RetryableError(text, retry_after=pause, status=status)
+    return error_of(host, status, message, headers, hint=_HINTS.get(status, ""))
+
+
+def rate_limit_pause(
+    status: int, headers: Mapping[str, str], message: str, *, now: float | None = None
+) -> float | None:
+    """Seconds until a 403 or 429 that is a rate limit may be tried again; None for a 403 that is not one.
 
     GitHub's documentation, "Exceeding the rate limit": Retry-After first, else the reset time if nothing remains, else a minute.
     """
     if (asked := retry_after(headers, now=now)) is not None:
         return asked
-    if headers.get("x-ratelimit-remaining") == "0":
+    if headers.get("x-ratelimit-remaining", "").strip() == "0":
         try:
             return clamp(float(headers["x-ratelimit-reset"]) - (time.time() if now is None else now) + 1)
         except (KeyError, ValueError):
             return SECONDARY_PAUSE
-    return SECONDARY_PAUSE if "rate limit" in message.lower() or "abuse" in message.lower() else None
+    text = message.lower()
+    return SECONDARY_PAUSE if status == 429 or "rate limit" in text or "abuse detection" in text else None
 
 
-def api_and_web(url: str | None) -> tuple[str, str]:
-    """The API's base URL and the pages' base URL for what a configuration says; Enterprise has its API below ``/api/v3``."""
-    if url is None or urlsplit(url).hostname in ("github.com", "www.github.com", "api.github.com"):
+def api_and_web(url: str) -> tuple[str, str]:
+    """The API's base URL and the pages' base URL for what a configuration says.
+
+    A URL without a path that is not GitHub's own is an Enterprise server, with its API below ``/api/v3``; a path is taken as it is.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("github.com", "www.github.com", "api.github.com"):
         return Consts.DEFAULT_BASE_URL, "https://github.com"
-    base = url.rstrip("/")
-    if base.endswith("/api/v3"):
-        return base, base.removesuffix("/api/v3")
-    if (urlsplit(base).hostname or "").startswith("api."):  # GitHub Enterprise Cloud with data residency
-        return base, base.replace("://api.", "://", 1)
-    return f"{base}/api/v3", base
+    if host.endswith(".ghe.com"):  # Enterprise Cloud with data residency
+        tenant = host.removeprefix("api.")
+        return f"{parts.scheme}://api.{tenant}", f"{parts.scheme}://{tenant}"
+    return (url, url.removesuffix("/api/v3")) if parts.path else (f"{url}/api/v3", url)
 
 
-def _message(data: object) -> str:
+def message_of(data: object) -> str:
     """GitHub's ``message`` with its ``errors``, or whatever text came instead."""
     if not isinstance(data, dict):
-        return cut(str(data or ""), 300)
+        return str(data or "")
+    if set(data) == {"data"}:  # PyGithub's wrapping of what is not JSON
+        return str(data["data"])
+    errors = data.get("errors")
     details = [
         str(entry.get("message") or entry.get("code") or "") if isinstance(entry, dict) else str(entry)
-        for entry in data.get("errors") or ()
+        for entry in (errors if isinstance(errors, list) else [errors] if errors else [])
     ]
     return ": ".join(text for text in (str(data.get("message") or ""), "; ".join(filter(None, details))) if text)

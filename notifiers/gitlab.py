@@ -8,26 +8,20 @@ before it, so the first answer's id is kept as memo and sent with every later st
 
 from __future__ import annotations
 
-import logging
+import functools
 import re
-from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
-from notifiers.answers import error_of, hostname, trouble_of
-from notifiers.base import (
-    CommitStatus,
-    HostSettings,
-    Notifier,
-    NotifierError,
-    Outcome,
-    PermanentError,
-    Receipt,
-)
-from notifiers.blocking import OneRequestSession, Token, Workers, verify_option
+from notifiers.answers import CREATED, error_of, hostname, trouble_of
+from notifiers.base import CommitStatus, HostSettings, Notifier, Outcome, PermanentError, Receipt, RetryableError
+from notifiers.blocking import Workers
+from notifiers.credentials import Token
+from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, is_sha, usable_url
 
 LIMIT: Final = 255  # characters of description, target_url, ref and name each
@@ -41,18 +35,19 @@ STATES: Final = {
     Outcome.BROKEN: "failed",
     Outcome.DELETED: "canceled",
 }
-_MAX_PROJECTS: Final = 256  # kept per thread
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Gitlab::PathRegex: a segment begins with a letter, a digit, '_' or '.', and ends with neither .git nor .atom.
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}")
 _TRANSITION: Final = re.compile(r"Cannot transition status via :\w+ from :(\w+)")
-_FINAL: Final = frozenset({"success", "failed", "canceled", "skipped"})
+_FURTHER: Final = frozenset({"running", "success", "failed", "canceled", "canceling", "skipped"})
+_REACH: Final = "the token needs the scope 'api' and at least the role Developer on the project"
 _HINTS: Final = {
-    403: "the token needs the scope 'api' and the role Developer in the project",
-    404: "the project or the commit is not there, or the token may not see it (scope 'api', role Developer)",
+    403: _REACH,
+    404: f"the project or the commit is not on this host, or the token may not see it: {_REACH}",
 }
+_PROJECTS: Final = 32  # lazy projects kept per client: python-gitlab spends half a millisecond on making one
 
-# Both would print requests at DEBUG.
-logging.getLogger("gitlab").setLevel(logging.INFO)
-logging.getLogger("urllib3").setLevel(logging.INFO)
+
+_ProjectOf = Callable[[str], Project]  # a path's lazy project, for which python-gitlab makes no request
 
 
 class GitLabNotifier(Notifier):
@@ -61,11 +56,10 @@ class GitLabNotifier(Notifier):
     kind = "gitlab"
 
     def __init__(self, settings: HostSettings) -> None:
-        self._url = (settings.url or "https://gitlab.com").rstrip("/")
+        self._url = base_url(settings, "https://gitlab.com")
         self._host = hostname(self._url)
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
-        self._token = Token(settings)
-        self._workers = Workers(settings, token=self._token, make=self._client)
+        self._workers = Workers(settings, url=self._url, token=Token(settings), make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -75,9 +69,13 @@ class GitLabNotifier(Notifier):
         if len(segments) < 2:
             return "a GitLab path has a group and a project: group/project"
         if len(repository) > 1024 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
-            return "a GitLab path has letters, digits, '_', '-' and '.' only, and no segment begins with '.' or '-'"
-        if segments[-1].endswith((".git", ".atom")):
-            return "a GitLab path does not end in .git or .atom"
+            return (
+                "a GitLab path has letters, digits, '_', '-' and '.' only, and no segment is empty or begins with '-'"
+            )
+        if any(segment in (".", "..") for segment in segments):
+            return "a GitLab path has no segment '.' or '..'"
+        if any(segment.endswith((".git", ".atom")) for segment in segments):
+            return "no segment of a GitLab path ends in .git or .atom"
         return None
 
     def commit_url(self, repository: str, sha: str) -> str | None:
@@ -85,83 +83,77 @@ class GitLabNotifier(Notifier):
 
     async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
         if (why := self.check_repository(status.repository)) is not None:
-            raise PermanentError(why)
+            raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a project: {why}")
         if not is_sha(status.sha):
-            raise PermanentError("not a commit: 40 or 64 hex digits are needed")
-        return await self._workers.call(lambda client: self._deliver(client, status, memo))
+            raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
+        return await self._workers.call(lambda project_of, session: self._deliver(project_of, session, status, memo))
 
     async def close(self) -> None:
         await self._workers.close()
 
-    def _client(self, token: str) -> _Client:
-        return _Client(
+    # From here on: on a worker's thread.
+
+    def _client(self, token: str, session: OneRequestSession) -> _ProjectOf:
+        client = gitlab.Gitlab(
             self._url,
             private_token=token,
             ssl_verify=self._verify,
             timeout=self._timeout,
-            session=OneRequestSession(self._url),
+            session=session,
             user_agent="tekton-pipeline-listener",
             keep_base_url=True,
         )
+        return functools.lru_cache(_PROJECTS)(functools.partial(client.projects.get, lazy=True))
 
-    # From here on: on a worker's thread.
-
-    def _deliver(self, client: _Client, status: CommitStatus, memo: str | None) -> Receipt:
+    def _deliver(
+        self, project_of: _ProjectOf, session: OneRequestSession, status: CommitStatus, memo: str | None
+    ) -> Receipt:
         fields = _fields(status)
-        if memo is not None and memo.isdecimal():
+        if (pipeline := _pipeline_id(memo)) is not None:
             try:
-                return self._post(client, status, {**fields, "pipeline_id": int(memo)})
+                return self._post(project_of, session, status, {**fields, "pipeline_id": pipeline})
             except PermanentError as error:
-                if "pipeline_id" not in str(error):
+                if error.status not in (400, 404) or "pipeline_id" not in str(error):
                     raise
-        return self._post(client, status, fields)
+        return self._post(project_of, session, status, fields)
 
-    def _post(self, client: _Client, status: CommitStatus, fields: dict[str, Any]) -> Receipt:
+    def _post(
+        self, project_of: _ProjectOf, session: OneRequestSession, status: CommitStatus, fields: dict[str, Any]
+    ) -> Receipt:
+        session.forget_answer()
         try:
-            commit = client.project(status.repository).commits.get(status.sha, lazy=True)
-            answer = commit.statuses.create(fields, obey_rate_limit=False, max_retries=0, retry_transient_errors=False)
-            pipeline = answer.attributes.get("pipeline_id")
-        except gitlab.exceptions.GitlabError as error:
-            return self._refused(client, error, fields["state"])
+            commit = project_of(status.repository).commits.get(status.sha, lazy=True)
+            made = commit.statuses.create(fields, obey_rate_limit=False, max_retries=0, retry_transient_errors=False)
         except Exception as error:  # whatever the library raises for whatever the host sent
-            raise trouble_of(self._host, error) from None
-        return Receipt(memo=str(pipeline) if isinstance(pipeline, int) else None)
+            return self._failed(error, session, wanted=fields["state"])
+        pipeline = getattr(made, "pipeline_id", None)  # .attributes would copy everything, deeply
+        return Receipt(memo=str(pipeline) if type(pipeline) is int else None)
 
-    def _refused(self, client: _Client, error: gitlab.exceptions.GitlabError, wanted: str) -> Receipt:
-        """GitLab said no: a receipt if it says that the state is there already, else the error to raise."""
-        status = error.response_code or 0
-        message = _text(error.error_message)
+    def _failed(self, error: Exception, session: OneRequestSession, *, wanted: str) -> Receipt:
+        """A receipt if the host shows ``wanted`` all the same, else raises what the answer means."""
+        if session.answer is not None and session.answer.status_code == CREATED:
+            return Receipt()
+        status = session.answer.status_code if session.answer is not None else 0
+        hint = _HINTS.get(status, "")
+        refused = isinstance(error, gitlab.exceptions.GitlabError) and error.response_code == status
+        if session.answer is None or not refused:
+            raise trouble_of(self._host, error, session, hint=hint) from None
+        message = _text(getattr(error, "error_message", ""))
         if status == 400 and (found := _TRANSITION.search(message)) and _is_there(wanted, found[1]):
             return Receipt(already_there=True)
-        session = client.session
-        headers = session.last_headers if isinstance(session, OneRequestSession) else {}
-        if not status or 200 <= status < 300:
-            raise trouble_of(self._host, error) from None
-        raised: NotifierError = error_of(self._host, status, message, headers, hint=_HINTS.get(status, ""))
-        if status == 401:
-            self._token.refused()
-        raise raised from None
-
-
-class _Client(gitlab.Gitlab):
-    """python-gitlab's client that keeps its lazy projects: making one costs as much as the request."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._projects: OrderedDict[str, Project] = OrderedDict()
-
-    def project(self, path: str) -> Project:
-        """The project at ``path``, without asking for it."""
-        if path not in self._projects:
-            self._projects[path] = self.projects.get(path, lazy=True)
-            if len(self._projects) > _MAX_PROJECTS:
-                self._projects.popitem(last=False)
-        return self._projects[path]
+        if status == 409 and "lock" in message.lower():  # "Resource lock": two requests at once, GitLab asks to repeat
+            raise RetryableError(f"{self._host} answered 409: {cut(message, 200)}", status=status) from None
+        raise error_of(self._host, status, message, session.answer.headers, hint=hint) from None
 
 
 def _is_there(wanted: str, current: str) -> bool:
     """True when the host shows ``wanted`` or is further along than a state that is not final."""
-    return wanted == current or (wanted in ("pending", "running") and current in {"running", *_FINAL})
+    return wanted == current or (wanted in ("pending", "running") and current in _FURTHER)
+
+
+def _pipeline_id(memo: str | None) -> int | None:
+    """The pipeline that a memo names. It comes from an annotation that others can write, so it may be anything."""
+    return int(memo) if memo and memo.isascii() and memo.isdecimal() and len(memo) < 19 else None
 
 
 def _fields(status: CommitStatus) -> dict[str, Any]:
@@ -178,9 +170,11 @@ def _fields(status: CommitStatus) -> dict[str, Any]:
 
 
 def _text(message: object) -> str:
-    """GitLab's messages are text, bytes of a page, or lists of texts by field."""
+    """GitLab's messages are text, pages in bytes, or lists of texts by field."""
     if isinstance(message, bytes):
-        return message[:1000].decode("utf-8", "replace")
+        return message.decode("utf-8", "replace")
     if isinstance(message, dict):
-        return "; ".join(f"{key} {', '.join(map(str, v)) if isinstance(v, list) else v}" for key, v in message.items())
+        return "; ".join(f"{field} {_text(texts)}" for field, texts in message.items())
+    if isinstance(message, list):
+        return ", ".join(map(str, message))
     return str(message)

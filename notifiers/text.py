@@ -1,4 +1,4 @@
-"""Cutting texts to a host's limits: the one place that does it."""
+"""Cutting texts to a host's limits, and telling whether a link or a commit id is one: the one place that does it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
 _ELLIPSIS: Final = "…"
 _SHA: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -25,20 +26,24 @@ def cut(text: str, limit: int) -> str:
         return ""
     room = line[: limit - 1]
     space = room.rfind(" ")
-    if space >= limit * 2 // 3:
+    if line[limit - 1] != " " and space >= limit * 2 // 3:
         room = room[:space]
     return room.rstrip() + _ELLIPSIS
 
 
 def usable_url(url: str | None, limit: int) -> str | None:
-    """``url`` if a host will take it: http or https and at most ``limit`` characters. A cut link leads nowhere, so: all or none."""
-    if not url or len(url) > limit or _CONTROL.search(url):
+    """``url`` if a host will take it, else None: http or https, no user in it, at most ``limit`` characters.
+
+    A link that was cut leads nowhere, so it is all or none.
+    """
+    if not url or len(url) > limit or _NOT_IN_URLS.search(url):
         return None
     try:
         parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return None
-    return url if parts.scheme in ("http", "https") and parts.netloc else None
+    return url if usable and "@" not in parts.netloc else None
 
 
 def is_sha(text: str) -> bool:
