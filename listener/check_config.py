@@ -55,7 +55,11 @@ def check(path: Path, *, run: Path | None, check_files: bool, env: Mapping[str, 
     except _RunFileError as error:
         print(f"{run}: {error}", file=sys.stderr)
         return 2
-    lines, leads = explain(loaded.config, pipeline_run, kinds)
+    try:
+        lines, leads = explain(loaded.config, pipeline_run, kinds)
+    except ValueError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 2
     print("\n".join(lines))
     return 0 if leads else 1
 

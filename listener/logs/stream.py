@@ -10,6 +10,7 @@ Not promised yet: reading from an offset, time stamps, an archive that outlives 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -139,6 +140,8 @@ class Logs:
     async def _wait_for(self, key: Key, seconds: float) -> AsyncIterator[bytes | PipelineRun]:
         """Comment lines until the run exists, then the run; nothing more when it does not come."""
         loop = asyncio.get_running_loop()
+        async for line in self._until_ready(loop.time() + seconds):
+            yield line
         deadline = loop.time() + seconds
         with self._runs.watching(key) as changed:
             told = False
@@ -158,6 +161,17 @@ class Logs:
                 except TimeoutError:
                     continue
             yield run
+
+    async def _until_ready(self, deadline: float) -> AsyncIterator[bytes]:
+        """Comment lines while it is not known yet which runs there are. Raises ``CutError`` when that takes too long."""
+        loop = asyncio.get_running_loop()
+        while not self._runs.ready:
+            if loop.time() >= deadline:
+                raise CutError("the cluster cannot be asked which runs there are")
+            yield _comment("waiting for the cluster to say which PipelineRuns there are")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(self._keep_alive, deadline - loop.time())):
+                    await self._runs.synced()
 
     def _recording_of(self, run: PipelineRun) -> _Recording:
         recording = self._recordings.get(run.uid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,14 @@ def test_every_status_has_a_meaning(status: int, message: str, hint: str) -> Non
     assert isinstance(error, RetryableError | PermanentError)
     assert str(error).startswith(f"git.example.com answered {status}")
     assert error.status == status
+
+
+def test_a_date_without_a_zone_is_in_utc_wherever_this_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "EST5EDT")
+        time.tzset()
+        assert retry_after({"retry-after": "Tue, 14 Nov 2023 22:14:20 -0000"}, now=NOW) == 60.0
+    time.tzset()
 
 
 def test_of_a_page_the_title_is_worth_repeating() -> None:

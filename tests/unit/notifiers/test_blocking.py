@@ -97,6 +97,24 @@ async def test_a_cancelled_delivery_to_a_dripping_host_ends_on_the_wire_and_quie
     assert not caplog.records
 
 
+async def test_no_watchdog_outlives_its_delivery(
+    host: Host, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def call_later(delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        handle = later(delay, callback, *args, **options)
+        if getattr(callback, "__name__", "") == "abort":
+            handles.append(handle)
+        return handle
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    await notifier.deliver(status())
+    assert [handle.cancelled() for handle in handles] == [True]
+
+
 async def test_a_delivery_cancelled_before_its_turn_makes_no_request(
     host: Host, connect: Connect, kind: type[Notifier]
 ) -> None:

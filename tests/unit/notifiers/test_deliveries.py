@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from notifiers.base import Notifier, NotifierError, PermanentError, Receipt, RetryableError, UnauthorizedError
 from tests.unit.notifiers.conftest import Connect
@@ -93,6 +94,20 @@ async def test_a_failure_after_a_success_is_not_taken_for_one(host: Host, notifi
     host.default = Answer(how="reset")
     with pytest.raises(RetryableError):
         await notifier.deliver(status())
+
+
+async def test_a_failure_before_the_request_is_not_taken_for_the_success_before(
+    host: Host, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await notifier.deliver(status())
+
+    def stumble(*_: object) -> None:
+        raise KeyError("the library's own defect")
+
+    monkeypatch.setattr(requests.Session, "prepare_request", stumble)
+    with pytest.raises(RetryableError, match=r"could not be made \(KeyError\)"):
+        await notifier.deliver(status())
+    assert len(host.asked) == 1
 
 
 @pytest.mark.parametrize(
