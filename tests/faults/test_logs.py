@@ -29,7 +29,9 @@ def run_with_task(cluster: KubernetesApi) -> None:
         {"metadata": {"name": NAME, "namespace": "team-a"}, "status": RUNNING | {"childReferences": [child]}},
     )
     meta = {"namespace": "team-a", "labels": labels}
-    steps = [{"name": name, "container": f"step-{name}", "running": {}} for name in ("one", "two")]
+    steps: list[dict[str, Any]] = [
+        {"name": name, "container": f"step-{name}", "running": {}} for name in ("one", "two")
+    ]
     cluster.create(
         "taskruns",
         {"metadata": {"name": f"{NAME}-build", **meta}, "status": RUNNING | {"podName": POD, "steps": steps}},
@@ -140,6 +142,7 @@ async def test_only_the_task_or_step_asked_for_and_escapes_stripped_or_coloured(
     printed(scene.cluster, "two", "plain\n")
     succeed(scene.cluster)
     async with scene.serve() as service, client(service) as session:
+        await service.runs.synced()
 
         async def log(**params: Any) -> list[bytes]:
             async with session.get(f"/logs/{NAME}", params=params) as response:
@@ -190,7 +193,8 @@ async def test_a_service_that_stops_cuts_its_streams_and_curl_exits_18(scene: Sc
         )
         assert curl.stdout is not None
         printed(scene.cluster, "one", "hello\n")
-        assert await curl.stdout.readline() == b"[build : one] hello\n"
+        while await curl.stdout.readline() != b"[build : one] hello\n":
+            assert curl.returncode is None
         process.send_signal(signal.SIGTERM)
         await curl.communicate()
         await process.communicate()
