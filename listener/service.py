@@ -37,6 +37,7 @@ from notifiers.base import HostSettings, Notifier
 
 log = logging.getLogger(__name__)
 
+_PATIENCE: Final = 60.0  # seconds for the runs of all namespaces to be known before those of some are reported
 GRACE: Final = 15.0  # seconds for what is queued to be delivered at the end
 _ACCESS: Final = logging.getLogger("listener.access")
 
@@ -148,7 +149,7 @@ class Service:
                 group.create_task(self.runs.run(), name="watch")
                 group.create_task(self.logs.run(), name="logs")
                 group.create_task(self.reporter.ledger.run(), name="ledger")
-                await self.runs.synced()
+                await self.runs.settled(_PATIENCE)
                 # What is known now stays: the collector need not look at it again and again, which takes long with many runs.
                 gc.collect()
                 gc.freeze()

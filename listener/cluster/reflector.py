@@ -33,6 +33,7 @@ PAGE_SIZE: Final = 500
 MAX_LINE: Final = (
     16 * 1024 * 1024
 )  # bytes of one watch event; etcd's own limit is 1.5 MiB, this is only against exhaustion
+_HINT: Final = "; allow the service account to get, list and watch it there, or name other 'namespaces:'"
 _EVENTS_PER_TURN: Final = 64  # handled before other tasks get the loop
 _STREAM_LIST_SILENCE: Final = 15.0  # seconds without a byte until a streaming list counts as not supported
 _STREAM_LIST_SINCE: Final = (1, 34)  # Kubernetes version that has WatchList on by default
@@ -171,7 +172,10 @@ class Reflector(Generic[T]):
         pause = self._backoff.pause(at_least=at_least)
         if self._problem is None:
             self._problem = (str(error), time.time())
-        log.warning("watching %s on %s failed, trying again in %.1f s: %s", self.path, self._cluster.host, pause, error)
+        hint = _HINT if isinstance(error, ApiError) and error.status == 403 else ""
+        log.warning(
+            "watching %s on %s failed, trying again in %.1f s: %s%s", self.path, self._cluster.host, pause, error, hint
+        )
         await asyncio.sleep(pause)
 
     def _healthy(self) -> None:

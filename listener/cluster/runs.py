@@ -53,15 +53,36 @@ class Runs:
             for reflector in self.reflectors:
                 group.create_task(reflector.run())
 
-    async def synced(self) -> None:
-        """Return when every run that existed at the start is known."""
-        for reflector in self.reflectors:
+    async def synced(self, namespace: str | None = None) -> None:
+        """Return when every run that existed at the start is known: all of them, or those of one namespace."""
+        for reflector in self._of(namespace):
             await reflector.synced.wait()
+
+    async def settled(self, patience: float) -> None:
+        """Return when all are known; or when ``patience`` seconds are over and some are: one namespace that may not be
+        watched must not hold up the others for ever."""
+        waiting = {asyncio.ensure_future(reflector.synced.wait()) for reflector in self.reflectors}
+        try:
+            _, late = await asyncio.wait(waiting, timeout=patience)
+            if len(late) == len(waiting):
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     @property
     def ready(self) -> bool:
         """True once every run that existed at the start is known."""
         return all(reflector.synced.is_set() for reflector in self.reflectors)
+
+    def ready_in(self, namespace: str) -> bool:
+        """True once the runs of ``namespace`` are known."""
+        return all(reflector.synced.is_set() for reflector in self._of(namespace))
+
+    def _of(self, namespace: str | None) -> list[Reflector[PipelineRun]]:
+        if namespace is None or not self.namespaces:
+            return self.reflectors
+        return [r for r, name in zip(self.reflectors, self.namespaces, strict=True) if name == namespace]
 
     @property
     def problems(self) -> list[tuple[str, str, float]]:

@@ -140,7 +140,7 @@ class Logs:
     async def _wait_for(self, key: Key, seconds: float) -> AsyncIterator[bytes | PipelineRun]:
         """Comment lines until the run exists, then the run; nothing more when it does not come."""
         loop = asyncio.get_running_loop()
-        async for line in self._until_ready(loop.time() + seconds):
+        async for line in self._until_ready(key.namespace, loop.time() + seconds):
             yield line
         deadline = loop.time() + seconds
         with self._runs.watching(key) as changed:
@@ -162,16 +162,16 @@ class Logs:
                     continue
             yield run
 
-    async def _until_ready(self, deadline: float) -> AsyncIterator[bytes]:
+    async def _until_ready(self, namespace: str, deadline: float) -> AsyncIterator[bytes]:
         """Comment lines while it is not known yet which runs there are. Raises ``CutError`` when that takes too long."""
         loop = asyncio.get_running_loop()
-        while not self._runs.ready:
+        while not self._runs.ready_in(namespace):
             if loop.time() >= deadline:
                 raise CutError("the cluster cannot be asked which runs there are")
             yield _comment("waiting for the cluster to say which PipelineRuns there are")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._keep_alive, deadline - loop.time())):
-                    await self._runs.synced()
+                    await self._runs.synced(namespace)
 
     def _recording_of(self, run: PipelineRun) -> _Recording:
         recording = self._recordings.get(run.uid)

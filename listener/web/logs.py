@@ -7,18 +7,20 @@ anything and must never be taken for a page.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from listener.cluster.names import Key
 from listener.web.requests import check_parameters, key_of, refuse, seconds_of
 
 log = logging.getLogger(__name__)
 
+_STUCK: Final = 120.0  # seconds for a reader to take what it was sent
 _DEFAULT_WAIT: Final = 60.0  # seconds for a run that does not exist yet
 _PARAMETERS: Final = {
     "wait": "seconds to wait for a run that does not exist yet",
@@ -63,7 +65,10 @@ async def logs(request: web.Request) -> web.StreamResponse:
     if why := source.refusal():
         refuse(web.HTTPServiceUnavailable, why, headers={"Retry-After": "10"})
     response = web.StreamResponse(headers=_HEADERS)
-    response.enable_chunked_encoding()
+    if request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
+    else:  # nginx asks its upstreams with HTTP/1.0 unless told otherwise: the end of the connection is the end of the body
+        response.force_close()
     await response.prepare(request)
     stream = source.stream(
         key, wait=wait, colour=colour, task=request.query.get("task"), step=request.query.get("step")
@@ -71,7 +76,8 @@ async def logs(request: web.Request) -> web.StreamResponse:
     try:
         async with contextlib.aclosing(stream):
             async for piece in stream:
-                await response.write(piece)
+                async with asyncio.timeout(_STUCK):
+                    await response.write(piece)
     except ConnectionError:
         log.debug("%s: the reader went away", key)
     except Exception as error:  # whatever it was, the reader must not take it for the end

@@ -29,7 +29,7 @@ async def status(request: web.Request) -> web.Response:
     wait = seconds_of(request, "wait", default=_DEFAULT_WAIT)
     runs = request.app[RUNS]
     patience = min(wait, _APPEAR) if "wait" in request.query else 0.0
-    await _until_ready(runs, patience=max(patience, 5.0))
+    await _until_ready(runs, key.namespace, patience=max(patience, 5.0))
     run = await _finished(runs, key, wait=wait, appear=patience)
     if run is None:
         not_found(key)
@@ -39,11 +39,11 @@ async def status(request: web.Request) -> web.Response:
     return web.Response(text=body, status=code, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-async def _until_ready(runs: Runs, *, patience: float) -> None:
+async def _until_ready(runs: Runs, namespace: str, *, patience: float) -> None:
     """503 while it is not known yet which runs exist: a 404 would be a lie."""
     try:
         async with asyncio.timeout(patience):
-            await runs.synced()
+            await runs.synced(namespace)
     except TimeoutError:
         why = "; ".join(problem for _, problem, _ in runs.problems) or "the list of PipelineRuns is still being read"
         refuse(web.HTTPServiceUnavailable, f"the cluster cannot be asked: {why}", headers={"Retry-After": "5"})

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from listener.demo.kubernetes import Fault, KubernetesApi
-from tests.scene import PASSWORD, USER, Scene, client
+from tests.scene import PASSWORD, USER, Scene, basic, client
 from tests.unit.web.test_requests import RUNNING
 
 NAME = "service-xyz-run-a"
@@ -165,6 +165,24 @@ async def test_logs_that_the_node_no_longer_has_are_marked_and_not_passed_off_as
         text = await (await session.get(f"/logs/{NAME}")).text()
     assert "containerd" not in text
     assert "# build › one: no log, its log was removed from the node" in text
+
+
+async def test_a_client_of_http_1_0_as_nginx_is_by_default_gets_the_log_too(scene: Scene) -> None:
+    run_with_task(scene.cluster)
+    printed(scene.cluster, "one", "hello\n")
+    succeed(scene.cluster)
+    async with scene.serve() as service:
+        await service.runs.synced()
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(f"GET /logs/{NAME} HTTP/1.0\r\nAuthorization: {basic(USER, PASSWORD)}\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.0 200")
+    assert b"chunked" not in head.lower()
+    assert body.splitlines()[0] == b"[build : one] hello"
+    assert body.splitlines()[-1].startswith(b"# verdict: Succeeded")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

@@ -171,6 +171,19 @@ async def test_before_the_cluster_has_answered_nothing_is_claimed_about_runs(sce
     assert "503" in why
 
 
+async def test_a_namespace_that_may_not_be_watched_does_not_hold_up_the_others(scene: Scene) -> None:
+    scene.more = "namespaces: [team-a, team-b]\n"
+    forbidden = Fault(when=lambda seen: "/namespaces/team-b/" in seen.path, status=403, body=b'{"reason":"Forbidden"}')
+    scene.cluster.faults.add(forbidden)
+    scene.cluster.create("pipelineruns", run("a"))
+    async with scene.serve() as service, client(service) as session:
+        await service.runs.synced("team-a")
+        assert (await get(session, "/status/service-xyz-run-a"))[0] == 200
+        async with asyncio.timeout(5):
+            await service.runs.settled(0.01)
+        assert (await get(session, "/readyz"))[0] == 503
+
+
 async def test_metrics_and_probes_need_no_password_and_tell_of_deliveries(scene: Scene) -> None:
     scene.cluster.create("pipelineruns", run("a"))
     async with scene.serve() as service, client(service, user="") as session:
