@@ -21,7 +21,7 @@ from listener.check_config import check
 from listener.cluster.client import ClusterConfigError
 from listener.config import ConfigError, Loaded, load, require_users
 from listener.service import Service, Settings, StartError
-from notifiers.registry import discover
+from notifiers.registry import discover, known_kinds
 
 OK, FAILED, USAGE = 0, 1, 2
 _DEFAULT_CONFIG = "config/listener.yaml"
@@ -81,13 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     port = port_of(os.environ)
-    kinds = discover()
-    loaded = load(arguments.config, known_kinds=kinds, env=os.environ)
+    loaded = load(arguments.config, known_kinds=known_kinds(), env=os.environ)
     _warn(loaded)
     settings = Settings(
         config=loaded.config,
         folder=loaded.path.parent,
-        kinds=kinds,
+        kinds=discover(only={host.kind for host in loaded.config.hosts.values()}),
         env=os.environ,
         environment_user=require_users(loaded, os.environ),
         port=port,

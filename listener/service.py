@@ -180,6 +180,8 @@ def build_notifiers(settings: Settings) -> dict[str, Notifier]:
     """A notifier for each entry of ``hosts:``. Raises ``StartError`` that names the entry."""
     notifiers = {}
     for name, host in settings.config.hosts.items():
+        if host.kind not in settings.kinds:
+            raise StartError(f"hosts.{name}: the notifier {host.kind} cannot be loaded, the log says why")
         try:
             notifiers[name] = settings.kinds[host.kind](_host_settings(name, host, settings))
         except (ValueError, OSError) as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import os
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +79,27 @@ class Scene:
             Settings(config=loaded.config, folder=self.folder, kinds=discover(), env=env, **options)
         ) as service:
             yield service
+
+
+@contextlib.asynccontextmanager
+async def listener_process(scene: Scene, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The service as a process of its own, its log as ``stderr``; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "listener",
+        "serve",
+        "--config",
+        str(scene.write_config()),
+        env={**os.environ, **scene.env(), "PORT": "0", **env},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 def basic(user: str, password: str) -> str:

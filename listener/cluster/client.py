@@ -38,7 +38,7 @@ PAGE_TIMEOUT: Final = 60.0  # seconds for one page of a list
 CONNECT_TIMEOUT: Final = 10.0
 _POOL_SIZES: Final = {"calls": 100, "watches": 100, "logs": 2048}
 _MAX_ERROR_BODY: Final = 4096
-_READ_BUFFER: Final = 2**20  # bytes
+_READ_BUFFER: Final = 2**18  # bytes
 
 Pool = Literal["calls", "watches", "logs"]
 

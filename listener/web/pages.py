@@ -6,11 +6,11 @@ engine; the content security policy allows no script and nothing from elsewhere.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 from aiohttp import web
 
 from listener.cluster.client import ClusterError
@@ -18,6 +18,9 @@ from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.outcome import duration, outcome, sentence, step_at_fault
 from listener.web.requests import key_of, not_found
 from listener.web.status import RUNS
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +34,17 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_TEMPLATES: Final = jinja2.Environment(
-    loader=jinja2.PackageLoader("listener.web", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-)
+
+
+@functools.cache
+def _template(name: str) -> Template:
+    """A template by its name. Jinja is loaded when the first page is asked for: many services never serve one."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("listener.web", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
 
 
 async def run_page(request: web.Request) -> web.Response:
@@ -47,7 +58,7 @@ async def run_page(request: web.Request) -> web.Response:
     except ClusterError as error:
         log.warning("%s: page without its tasks: %s", key, error)
         task_runs = []
-    text = _TEMPLATES.get_template("run.html").render(
+    text = _template("run.html").render(
         run=run, state=outcome(run).value, sentence=sentence(run, task_runs), tasks=_tasks(run, task_runs)
     )
     return web.Response(text=text, content_type="text/html", headers=_HEADERS)

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
-import sys
 from collections.abc import Callable
 
 from listener.demo.kubernetes.replay import Step, load, replay
 from tests.contract.test_recorded_runs import EXPECTED, all_final, shown
-from tests.scene import GITHUB_PATH, GITLAB_PATH, RECORDINGS, Scene
-
-
-async def start(scene: Scene) -> asyncio.subprocess.Process:
-    env = {**os.environ, **scene.env(), "PORT": "0", "LOG_LEVEL": "ERROR"}
-    config = scene.write_config()
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "listener", "serve", "--config", str(config), env=env, stderr=asyncio.subprocess.DEVNULL
-    )
-
-
-async def kill(process: asyncio.subprocess.Process) -> None:
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
+from tests.scene import GITHUB_PATH, GITLAB_PATH, RECORDINGS, Scene, listener_process
 
 
 def until(condition: Callable[[Step], bool], steps: list[Step]) -> int:
@@ -33,26 +17,23 @@ def until(condition: Callable[[Step], bool], steps: list[Step]) -> int:
 async def test_killed_in_the_middle_of_the_recording_and_started_again_the_final_states_are_right(scene: Scene) -> None:
     steps = load(RECORDINGS)
     middle = until(lambda step: step.what == "pipelineruns" and step.at > 12.6, steps)
-    first = await start(scene)
-    try:
+    async with listener_process(scene, LOG_LEVEL="ERROR") as first:
         await scene.cluster.wait_watchers("pipelineruns", 1)
         await replay(scene.cluster, steps[:middle])
         # Some of the first half has arrived, some is perhaps on its way, nothing of the second half exists yet.
         await scene.gitlab.wait_for(lambda _: "failed" in shown(scene.gitlab, GITLAB_PATH, "badref"))
-    finally:
-        await kill(first)
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
     await replay(scene.cluster, steps[middle:])
-    second = await start(scene)
-    try:
+    async with listener_process(scene, LOG_LEVEL="ERROR") as second:
         await scene.gitlab.wait_for(lambda _: all_final(scene))
         await scene.github.wait_for(
             lambda _: all(
                 shown(scene.github, GITHUB_PATH, run)[-1:] == states[-1:] for run, (_, states, _) in EXPECTED.items()
             )
         )
-    finally:
         second.terminate()
-        await second.wait()
+        await second.communicate()
     assert second.returncode == 0
     for run, (gitlab_states, github_states, _) in EXPECTED.items():
         assert shown(scene.gitlab, GITLAB_PATH, run)[-1] == gitlab_states[-1]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
-import sys
 from typing import Any
 
 import aiohttp
 import pytest
 
 from listener.demo.kubernetes import Fault, KubernetesApi
-from tests.scene import PASSWORD, USER, Scene, basic, client
+from tests.scene import PASSWORD, USER, Scene, basic, client, listener_process
 from tests.unit.web.test_requests import RUNNING
 
 NAME = "service-xyz-run-a"
@@ -188,20 +186,9 @@ async def test_a_client_of_http_1_0_as_nginx_is_by_default_gets_the_log_too(scen
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 async def test_a_service_that_stops_cuts_its_streams_and_curl_exits_18(scene: Scene) -> None:
     run_with_task(scene.cluster)
-    env = {**os.environ, **scene.env(), "PORT": "0", "LOG_LEVEL": "INFO"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "listener",
-        "serve",
-        "--config",
-        str(scene.write_config()),
-        env=env,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    port = ""
-    async with asyncio.timeout(30):
+    async with listener_process(scene) as process, asyncio.timeout(30):
+        assert process.stderr is not None
+        port = ""
         while not port:
             line = (await process.stderr.readline()).decode()
             port = line.rpartition(":")[2].strip() if "listening on" in line else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.scene import SHA, Scene
+from tests.scene import SHA, Scene, listener_process
 
 
 async def listener(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
@@ -101,15 +101,10 @@ async def test_what_keeps_the_service_from_starting_is_one_line(scene: Scene) ->
 
 
 async def test_an_unreachable_cluster_is_named_and_tried_again_until_it_answers(scene: Scene) -> None:
-    env = {**os.environ, **scene.env(), "PORT": "0"}
-    config = scene.write_config()
     await scene.cluster.stop()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "listener", "serve", "--config", str(config), env=env, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr is not None
     said = ""
-    async with asyncio.timeout(30):
+    async with listener_process(scene) as process, asyncio.timeout(30):
+        assert process.stderr is not None
         while said.count("trying again") < 2:
             said += (await process.stderr.readline()).decode()
         assert f"watching /apis/tekton.dev/v1/pipelineruns on {scene.cluster.url} failed" in said
