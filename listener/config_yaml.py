@@ -27,7 +27,6 @@ class Document:
     path: Path
     data: Any = None
     lines: dict[Where, int] = field(default_factory=dict)
-    schema_keys: dict[str, list[str]] = field(default_factory=dict)
 
     def line(self, where: Where) -> int | None:
         """The line of a field, or of the nearest one around it."""

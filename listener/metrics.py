@@ -64,6 +64,11 @@ class _State:
         )
         yield _gauge("lanes", "Commits and contexts kept", len(self._reporter.lanes))
         yield _gauge("ready", "1 when every PipelineRun is known", int(self._runs.ready))
+        failed = CounterMetricFamily(
+            "tekton_listener_ledger_failures", "Deliveries that could not be noted on their run"
+        )
+        failed.add_metric([], self._reporter.ledger.failures)
+        yield failed
         yield from self._hosts()
         yield from self._watches()
 

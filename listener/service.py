@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,8 +225,3 @@ class AccessLog(AbstractAccessLogger):
             "%s %s %s %d %d bytes %.3f s", request.remote, request.method, request.path, response.status,
             response.body_length, time,
         )  # fmt: skip
-
-
-def environment() -> Mapping[str, str]:
-    """The process's environment, for callers that do not bring one."""
-    return os.environ

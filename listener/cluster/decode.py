@@ -52,11 +52,9 @@ class _Meta(_Wire):
     uid: str = ""
     resource_version: str = ""
     creation_timestamp: str | None = None
-    deletion_timestamp: str | None = None
     generate_name: str = ""
     labels: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
-    finalizers: list[str] | None = None
 
 
 class _Condition(_Wire):
@@ -73,7 +71,6 @@ class _NameValue(_Wire):
 
 class _Named(_Wire):
     name: str = ""
-    display_name: str | None = None
 
 
 class _PipelineSpec(_Wire):
@@ -95,7 +92,6 @@ class _Child(_Wire):
     kind: str = ""
     name: str = ""
     pipeline_task_name: str | None = ""
-    display_name: str | None = ""
 
 
 class _Skipped(_Wire):
@@ -116,7 +112,6 @@ class _RunStatus(_Wire):
     conditions: list[_Condition] | None = None
     start_time: str | None = None
     completion_time: str | None = None
-    finally_start_time: str | None = None
     results: list[_NameValue] | None = None
     child_references: list[_Child] | None = None
     skipped_tasks: list[_Skipped] | None = None
@@ -237,21 +232,17 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
         condition=_succeeded(status.conditions),
         started=status.start_time or "",
         completed=status.completion_time or "",
-        finally_started=status.finally_start_time or "",
         requested=sys.intern(spec.status or ""),
         tasks=_names(tasks),
         finally_tasks=_names(finally_tasks),
         children=tuple(
-            Child(sys.intern(c.kind), c.name, sys.intern(c.pipeline_task_name or ""), c.display_name or "")
+            Child(sys.intern(c.kind), c.name, sys.intern(c.pipeline_task_name or ""))
             for c in (status.child_references or [])[:_MAX_CHILDREN]
         ),
         skipped=tuple(
             SkippedTask(sys.intern(s.name), sys.intern(s.reason or ""))
             for s in (status.skipped_tasks or [])[:_MAX_CHILDREN]
         ),
-        finalizers=tuple(map(sys.intern, meta.finalizers or ())),
-        deleting=meta.deletion_timestamp is not None,
-        display_names={t.name: t.display_name for t in (*tasks, *finally_tasks) if t.display_name} or NOTHING,
     )
 
 
@@ -302,7 +293,6 @@ def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
             *_containers(spec.containers, status.container_statuses, init=False),
         ),
         unscheduled=unscheduled[:_MAX_MESSAGE],
-        deleting=meta.deletion_timestamp is not None,
     )
 
 

@@ -39,7 +39,6 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     kind: str  #: TaskRun, CustomRun or PipelineRun
     name: str
     task: str  #: pipelineTaskName
-    display_name: str = ""
 
 
 class SkippedTask(msgspec.Struct, frozen=True, gc=False):
@@ -69,15 +68,11 @@ class PipelineRun(msgspec.Struct, frozen=True):
     condition: Condition | None = None
     started: str = ""
     completed: str = ""
-    finally_started: str = ""
     requested: str = ""  #: spec.status: PipelineRunPending, Cancelled, …
     tasks: tuple[str, ...] = ()
     finally_tasks: tuple[str, ...] = ()
     children: tuple[Child, ...] = ()
     skipped: tuple[SkippedTask, ...] = ()
-    finalizers: tuple[str, ...] = ()
-    deleting: bool = False
-    display_names: dict[str, str] = NOTHING  #: pipelineTaskName → displayName, where a task has one
 
     @property
     def key(self) -> Key:
@@ -169,7 +164,6 @@ class Pod(msgspec.Struct, frozen=True):
     phase: str
     containers: tuple[ContainerState, ...]  #: in the order of the pod's spec, init containers first
     unscheduled: str = ""  #: why there is no node yet, from the condition PodScheduled
-    deleting: bool = False
 
     @property
     def key(self) -> Key:

@@ -9,7 +9,6 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import msgspec
@@ -26,11 +25,10 @@ from listener.demo.kubernetes.statuses import (
     continue_expired,
     expired,
     forbidden,
-    not_found,
     too_large_version,
     unauthorized,
 )
-from listener.demo.kubernetes.store import RESOURCES, Event, Json, Name, Resource, Store, Stored
+from listener.demo.kubernetes.store import RESOURCES, Event, Json, Name, Store
 
 _MAX_BODY: Final = 32 * 1024 * 1024
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -88,9 +86,7 @@ class KubernetesApi:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property
@@ -207,9 +203,7 @@ class KubernetesApi:
         items, rest = self._page(target.resource, wanted, start=start, limit=limit)
         meta: dict[str, Any] = {"continue": "", "resourceVersion": str(snapshot)}
         if rest:
-            meta = {"continue": _token(snapshot, items[-1]), "remainingItemCount": rest, **meta} | {
-                "continue": _token(snapshot, items[-1])
-            }
+            meta |= {"continue": _token(snapshot, items[-1]), "remainingItemCount": rest}
         raws = b",".join(store.shelf(target.resource).objects[name].raw for name in items)
         body = b'{"apiVersion":"%s","items":[%s],"kind":"%sList","metadata":%s}\n' % (
             kind.api_version.encode(),
@@ -447,6 +441,3 @@ def _json(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = N
 
 def _audit() -> dict[str, str]:
     return {"Audit-Id": str(uuid.UUID(int=random.getrandbits(128)))}
-
-
-__all__ = ["KubernetesApi", "Resource", "Stored", "not_found"]

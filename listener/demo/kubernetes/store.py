@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from listener.demo.kubernetes.statuses import StatusError, already_exists, conflict, not_found
+from listener.demo.kubernetes.statuses import already_exists, conflict, not_found
 
 Json = dict[str, Any]
 Name = tuple[str, str]  # namespace, name
@@ -290,6 +290,3 @@ def _managed(body: Json, kind: Resource, manager: str) -> Json:
 
 def _fields(value: Any) -> Json:
     return {f"f:{key}": {} for key in value} if isinstance(value, dict) else {}
-
-
-__all__ = ["RESOURCES", "Event", "Json", "Name", "Resource", "StatusError", "Store", "Stored", "merge", "now"]
