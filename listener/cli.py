@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from listener.cluster.client import ClusterConfigError
 from listener.config import ConfigError, Loaded, load, require_users
 from listener.service import Service, Settings, StartError
 from notifiers.registry import discover, known_kinds
+
+log = logging.getLogger(__name__)
 
 OK, FAILED, USAGE = 0, 1, 2
 _DEFAULT_CONFIG = "config/listener.yaml"
@@ -127,7 +130,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 def _warn(loaded: Loaded) -> None:
     for problem in loaded.warnings:
-        print(f"tekton-listener: warning: {problem}", file=sys.stderr)
+        log.warning("%s", problem)
 
 
 def port_of(env: Mapping[str, str]) -> int:

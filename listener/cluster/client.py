@@ -71,6 +71,11 @@ class _Status(msgspec.Struct):
     code: int = 0
 
 
+class _Version(msgspec.Struct):
+    major: str = "0"
+    minor: str = "0"
+
+
 class Cluster:
     """One cluster's API. Make it with ``await Cluster.connect()``, end it with ``await close()``."""
 
@@ -80,6 +85,7 @@ class Cluster:
         self._configuration = configuration
         self._clients: dict[str, ApiClient] = {}
         self._reloading = asyncio.Lock()
+        self._version: tuple[int, int] | None = None
 
     @property
     def host(self) -> str:
@@ -113,6 +119,16 @@ class Cluster:
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, timeout: float = CALL_TIMEOUT) -> bytes:
         """The body of a GET. ``path`` comes from ``object_path`` or ``collection_path``."""
         return await self._call("GET", path, params=params, timeout=timeout)
+
+    async def version(self) -> tuple[int, int]:
+        """Kubernetes' version, asked for once; (0, 0) where the server does not say. Raises ``UnreachableError``."""
+        if self._version is None:
+            try:
+                answer = msgspec.json.decode(await self.get("/version"), type=_Version)
+                self._version = (int(answer.major), int(answer.minor.rstrip("+")))
+            except (ApiError, msgspec.DecodeError, ValueError):
+                self._version = (0, 0)
+        return self._version
 
     async def create(self, path: str, body: Mapping[str, Any]) -> bytes:
         """POST an object to a collection."""

@@ -88,16 +88,10 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
-class _Version(msgspec.Struct):
-    major: str = "0"
-    minor: str = "0"
-
-
 _PAGE: Final = msgspec.json.Decoder(_Page)
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _BOOKMARK: Final = msgspec.json.Decoder(_Bookmark)
 _STATUS: Final = msgspec.json.Decoder(_Status)
-_VERSION: Final = msgspec.json.Decoder(_Version)
 
 
 class Backoff:
@@ -198,12 +192,7 @@ class Reflector(Generic[T]):
 
     async def _offers_stream_lists(self) -> bool:
         if self._stream_lists is None:
-            try:
-                version = _VERSION.decode(await self._cluster.get("/version"))
-                number = (int(version.major), int(version.minor.rstrip("+")))
-                self._stream_lists = number >= _STREAM_LIST_SINCE
-            except (ApiError, msgspec.DecodeError, ValueError):
-                self._stream_lists = False
+            self._stream_lists = await self._cluster.version() >= _STREAM_LIST_SINCE
         return self._stream_lists
 
     async def _list_in_pages(self) -> None:

@@ -31,10 +31,15 @@ log = logging.getLogger(__name__)
 
 _AHEAD: Final = 8  # chunks read ahead of a step whose turn has not come
 _CHILD_LAG: Final = 5.0  # seconds that a TaskRun may be missing from the watch although its run names it
+_PATIENCE: Final = 30.0  # seconds for TaskRuns and pods of a run that is over to become known
 _SILENCE: Final = 5.0  # seconds without a byte after which a step of a task that is over is given up
 _SIDECAR_GRACE: Final = 1.0  # seconds that sidecars may still print once their task is over
 _HIDDEN: Final = "sidecar-tekton-log-results"
 COMMENT: Final = 0  # the source of our own lines
+
+
+class StuckError(Exception):
+    """The run is over and its log cannot be had, for the cluster does not say what belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ class Recorder:
 
     def progress(self) -> str:
         """What is being waited for, in a few words, for a reader to whom nothing comes."""
+        if trouble := self.trouble():
+            return f"the cluster cannot be watched: {trouble}"
         for task in self._task_runs.objects.values():
             if task.attempt.done:
                 continue
@@ -114,14 +121,32 @@ class Recorder:
                 async with asyncio.TaskGroup() as group:
                     watches = [group.create_task(r.run()) for r in (self._task_runs, self._pods)]
                     watches.append(group.create_task(self._relay(run_changed)))
-                    await self._task_runs.synced.wait()
-                    await self._pods.synced.wait()
+                    await self._until_synced()
                     await self._until_complete(group)
                     for watch in watches:
                         watch.cancel()
             self.complete = True
         finally:
             self.spool.end()
+
+    async def _until_synced(self) -> None:
+        """Wait until TaskRuns and pods are known. Raises ``StuckError`` when the run has ended and they still are not."""
+        loop = asyncio.get_running_loop()
+        verdict_at: float | None = None
+        while not (self._task_runs.synced.is_set() and self._pods.synced.is_set()):
+            run, deleted = self.current()
+            if run.done or deleted:
+                verdict_at = verdict_at or loop.time()
+                if loop.time() - verdict_at > _PATIENCE:
+                    raise StuckError(self.trouble() or "its TaskRuns and pods cannot be listed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._task_runs.synced.wait()
+                    await self._pods.synced.wait()
+
+    def trouble(self) -> str:
+        """Why the cluster does not let the run's parts be watched, or ""."""
+        return next((r.problem[0] for r in (self._task_runs, self._pods) if r.problem is not None), "")
 
     async def _until_complete(self, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()

@@ -25,7 +25,7 @@ from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.outcome import outcome, sentence
 from listener.cluster.runs import Runs
-from listener.logs.recorder import COMMENT, Recorder
+from listener.logs.recorder import COMMENT, Recorder, StuckError
 from listener.logs.spool import Frame, Spool
 from notifiers.base import Outcome
 
@@ -236,8 +236,10 @@ async def _guarded(recorder: Recorder) -> None:
     """One recording that fails must not end the others."""
     try:
         await recorder.run()
-    except Exception:
-        log.exception("%s: recording its log failed", recorder.key)
+    except* StuckError as errors:
+        log.error("%s: no log: %s", recorder.key, errors.exceptions[0])
+    except* Exception as errors:
+        log.error("%s: recording its log failed", recorder.key, exc_info=errors)
 
 
 def render(frame: Frame, recorder: Recorder, view: View) -> bytes:

@@ -154,6 +154,26 @@ async def test_only_the_task_or_step_asked_for_and_escapes_stripped_or_coloured(
     assert coloured[0].endswith(b"[build : two]\x1b[0m plain")
 
 
+async def test_a_log_that_cannot_be_had_is_cut_and_says_why(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("listener.logs.recorder._PATIENCE", 0.5)
+    run_with_task(scene.cluster)
+    succeed(scene.cluster)
+    scene.cluster.faults.add(Fault(resource="pods", status=403, body=b'{"reason":"Forbidden","message":"not you"}'))
+    async with scene.serve() as service, client(service) as session:
+        service.logs._keep_alive = 0.05
+        await service.runs.synced()
+        response = await session.get(f"/logs/{NAME}")
+        said: list[bytes] = []
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await read_into(said, response)
+    assert b"# the cluster cannot be watched: 403 Forbidden: not you\n" in said
+
+
+async def read_into(said: list[bytes], response: aiohttp.ClientResponse) -> None:
+    async for line in response.content:
+        said.append(line)  # noqa: PERF401 - what came before the cut is wanted too
+
+
 async def test_logs_that_the_node_no_longer_has_are_marked_and_not_passed_off_as_output(scene: Scene) -> None:
     run_with_task(scene.cluster)
     succeed(scene.cluster)
