@@ -151,6 +151,7 @@ async def test_several_users_see_their_own_namespaces_and_the_environments_user_
 
 async def test_logs_of_a_run_that_never_appears_end_with_a_verdict(scene: Scene) -> None:
     async with scene.serve() as service, client(service) as session:
+        await service.runs.synced()
         status, text, headers = await get(session, "/logs/nope", params={"wait": "0.05"})
     assert status == 200
     assert text.splitlines()[-1] == "# verdict: NotFound (PipelineRun team-a/nope did not appear within 0.05 s)"
