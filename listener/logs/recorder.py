@@ -82,6 +82,7 @@ class Recorder:
         self._followed: dict[str, asyncio.Task[None]] = {}  # by pod
         self._told: set[str] = set()
         self._waiting: set[asyncio.Event] = set()
+        self._attempts: dict[str, asyncio.Event] = {}  # by task: set when its last attempt is read
         self._over: asyncio.Event | None = None  # set when the last of the tasks that were over already is read
 
     # What the run is
@@ -156,8 +157,10 @@ class Recorder:
             missing = self._reconcile(group, run, deleted=deleted)
             if run.done or deleted:
                 verdict_at = verdict_at or loop.time()
-                overdue = loop.time() - verdict_at > _CHILD_LAG
-                if all(task.done() for task in self._followed.values()) and (not missing or deleted or overdue):
+                overdue = deleted or loop.time() - verdict_at > _CHILD_LAG
+                # The three watches do not run at one pace: a task that is not over yet will be, or its pod is still to come.
+                lagging = missing or not all(task.attempt.done for task in self._task_runs.objects.values())
+                if all(task.done() for task in self._followed.values()) and (overdue or not lagging):
                     for child in missing:
                         self._tell(f"{child.task or child.name}: its TaskRun {child.name} is gone, and its log with it")
                     return
@@ -187,10 +190,14 @@ class Recorder:
         return missing
 
     def _start(self, group: asyncio.TaskGroup, label: str, attempt: Attempt, *, number: int, retried: bool) -> None:
-        """Follow one pod. What is over already is read one after another, so that a replay reads like the run went."""
-        after, done = None, asyncio.Event()
-        if attempt.done or number > 1 or retried:
+        """Follow one pod. What is over already is read one after another, so that a replay reads like the run went; a
+        retry is read after the attempt before it."""
+        done = asyncio.Event()
+        if attempt.done:
             after, self._over = self._over, done
+        else:
+            after = self._attempts.get(label)
+        self._attempts[label] = done
         title = f"{label}: attempt {number}" if retried or number > 1 else ""
         self._followed[attempt.pod] = group.create_task(
             self._record_pod(label, Key(self.key.namespace, attempt.pod), title=title, after=after, done=done)

@@ -123,6 +123,22 @@ async def test_a_run_deleted_in_the_middle_ends_with_that_verdict(scene: Scene) 
     assert rest[-1] == "# verdict: Deleted (Run deleted before it finished)"
 
 
+async def test_a_task_whose_last_word_comes_after_the_runs_is_read_all_the_same(scene: Scene) -> None:
+    run_with_task(scene.cluster)
+    done = {"conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": ""}]}
+    scene.cluster.patch("taskruns", "team-a", f"{NAME}-build", {"status": {"podName": None}})
+    async with scene.serve() as service, client(service) as session:
+        await service.runs.synced()
+        response = await session.get(f"/logs/{NAME}")
+        await scene.cluster.wait_watchers("taskruns", 1)
+        scene.cluster.patch("pipelineruns", "team-a", NAME, {"status": done})
+        scene.cluster.patch("taskruns", "team-a", f"{NAME}-build", {"status": {"podName": POD}})
+        printed(scene.cluster, "one", "late\n")
+        succeed(scene.cluster)
+        text = await response.text()
+    assert "[build : one] late\n" in text
+
+
 async def test_silence_is_broken_by_comment_lines_that_say_what_is_waited_for(scene: Scene) -> None:
     run_with_task(scene.cluster)
     async with scene.serve() as service, client(service) as session:
