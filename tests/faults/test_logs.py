@@ -132,6 +132,8 @@ async def test_a_task_whose_last_word_comes_after_the_runs_is_read_all_the_same(
         response = await session.get(f"/logs/{NAME}")
         await scene.cluster.wait_watchers("taskruns", 1)
         scene.cluster.patch("pipelineruns", "team-a", NAME, {"status": done})
+        async with session.get(f"/status/{NAME}") as answer:
+            assert answer.status == 200  # the service has seen that the run is over
         scene.cluster.patch("taskruns", "team-a", f"{NAME}-build", {"status": {"podName": POD}})
         printed(scene.cluster, "one", "late\n")
         succeed(scene.cluster)
