@@ -11,8 +11,9 @@ Not promised: lines that kubelet rotated away (10 MiB × 5 by default) before th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import Enum
 from typing import Final, Protocol
 
@@ -49,8 +50,8 @@ class UnavailableError(Exception):
     """The container's log exists no more; the message says why."""
 
 
-async def follow(cluster: Cluster, pod: Key, container: str, watched: Watched) -> AsyncIterator[bytes]:
-    """The container's log as raw chunks, until its true end. Raises ``UnavailableError`` where there is nothing to be had."""
+async def follow(cluster: Cluster, pod: Key, container: str, watched: Watched) -> AsyncGenerator[bytes, None]:
+    """The container's log as raw chunks, until its true end; close it (``aclosing``) to let go of the connection. Raises ``UnavailableError`` where there is nothing to be had."""
     if not is_namespace(container):
         raise UnavailableError(f"not a container's name: {container!r}")
     path = f"{object_path('pods', pod)}/log"
@@ -62,9 +63,10 @@ async def follow(cluster: Cluster, pod: Key, container: str, watched: Watched) -
         ended_before = watched.phase() in (Phase.TERMINATED, Phase.GONE)
         before = passed_on
         try:
-            async for chunk in _read(cluster, path, container, skip=passed_on):
-                passed_on += len(chunk)
-                yield chunk
+            async with contextlib.aclosing(_read(cluster, path, container, skip=passed_on)) as chunks:
+                async for chunk in chunks:
+                    passed_on += len(chunk)
+                    yield chunk
             clean = True
         except ApiError as error:
             if error.status == 404:
@@ -96,7 +98,7 @@ async def _has_ended(watched: Watched) -> bool:
     return True
 
 
-async def _read(cluster: Cluster, path: str, container: str, *, skip: int) -> AsyncIterator[bytes]:
+async def _read(cluster: Cluster, path: str, container: str, *, skip: int) -> AsyncGenerator[bytes, None]:
     params = {"container": container, "follow": "true"}
     async with cluster.stream(path, params=params, pool="logs", read_timeout=_SILENCE) as response:
         first = True

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -250,11 +251,15 @@ class Recorder:
             for task in beside:
                 task.cancel()
 
+    def _follow(self, pod: Key, name: str) -> AsyncGenerator[bytes, None]:
+        return follow(self._cluster, pod, name, _Container(self, pod, name))
+
     async def _read_ahead(self, pod: Key, name: str, reader: _Reader, lost: dict[str, str]) -> None:
         """Read one step; its chunks wait in the queue until its turn comes."""
         try:
-            async for chunk in follow(self._cluster, pod, name, _Container(self, pod, name)):
-                await reader.put(chunk)
+            async with contextlib.aclosing(self._follow(pod, name)) as chunks:
+                async for chunk in chunks:
+                    await reader.put(chunk)
         except UnavailableError as error:
             lost[name] = str(error)
         finally:
@@ -277,8 +282,9 @@ class Recorder:
     async def _record_sidecar(self, label: str, pod: Key, name: str) -> None:
         source, lines = self._source(label, name), Lines()
         with contextlib.suppress(UnavailableError):
-            async for chunk in follow(self._cluster, pod, name, _Container(self, pod, name)):
-                self.spool.append(source, lines.feed(chunk))
+            async with contextlib.aclosing(self._follow(pod, name)) as chunks:
+                async for chunk in chunks:
+                    self.spool.append(source, lines.feed(chunk))
         self.spool.append(source, lines.rest())
 
     # What pods and TaskRuns say

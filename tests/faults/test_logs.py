@@ -180,10 +180,10 @@ async def test_a_log_that_cannot_be_had_is_cut_and_says_why(scene: Scene, monkey
     async with scene.serve() as service, client(service) as session:
         service.logs._keep_alive = 0.05
         await service.runs.synced()
-        response = await session.get(f"/logs/{NAME}")
         said: list[bytes] = []
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await read_into(said, response)
+        async with session.get(f"/logs/{NAME}") as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await read_into(said, response)
     assert b"# the cluster cannot be watched: 403 Forbidden: not you\n" in said
 
 
