@@ -32,6 +32,8 @@ def create_app(
     app[requests.DEFAULT_NAMESPACE] = default_namespace or ""
     app[status.RUNS] = runs
     app[logs.LOGS] = log_source
+    app[logs.READING] = {}
+    app.on_shutdown.append(logs.cut_all)
     app[pages.TASK_RUNS] = read_task_runs
     app[probes.TROUBLES] = troubles
     app[probes.METRICS] = metrics

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
@@ -50,6 +52,8 @@ class LogSource(Protocol):
         """The log. Ends normally only after its verdict; an exception means that there is none."""
 
 
+# Requests whose stream is open, by id: a request is a mapping and has no hash.
+READING: Final[web.AppKey[dict[int, web.Request]]] = web.AppKey("reading")
 LOGS: Final = web.AppKey("logs", LogSource)
 
 
@@ -70,6 +74,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     else:  # nginx asks its upstreams with HTTP/1.0 unless told otherwise: the end of the connection is the end of the body
         response.force_close()
     await response.prepare(request)
+    request.app[READING][id(request)] = request
     stream = source.stream(
         key, wait=wait, colour=colour, task=request.query.get("task"), step=request.query.get("step")
     )
@@ -85,10 +90,27 @@ async def logs(request: web.Request) -> web.StreamResponse:
         _cut(request)
     else:
         await response.write_eof()
+    finally:
+        request.app[READING].pop(id(request), None)
     return response
 
 
+async def cut_all(app: web.Application) -> None:
+    """The service stops: cut every stream, before aiohttp would close their connections properly."""
+    for request in list(app[READING].values()):
+        _cut(request)
+
+
 def _cut(request: web.Request) -> None:
-    """Close the connection in the middle of the body: no final chunk."""
-    if request.transport is not None:
-        request.transport.abort()
+    """Close the connection in the middle of the body, so that nobody takes this for its end.
+
+    With HTTP/1.1 the final chunk is missing, which is enough (curl: exit 18). With HTTP/1.0 the end of the connection is the
+    end of the body, so it must not be a proper one: the connection is reset, and a proxy in between cuts its own answer.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if request.version < HttpVersion11 and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -221,6 +221,21 @@ async def test_a_client_of_http_1_0_as_nginx_is_by_default_gets_the_log_too(scen
     assert body.splitlines()[-1].startswith(b"# verdict: Succeeded")
 
 
+async def test_a_client_of_http_1_0_sees_a_reset_when_the_stream_is_cut(scene: Scene) -> None:
+    run_with_task(scene.cluster)
+    async with scene.serve() as service:
+        await service.runs.synced()
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(f"GET /logs/{NAME} HTTP/1.0\r\nAuthorization: {basic(USER, PASSWORD)}\r\n\r\n".encode())
+        printed(scene.cluster, "one", "hello\n")
+        async with asyncio.timeout(20):
+            while await reader.readline() != b"[build : one] hello\n":
+                assert not reader.at_eof()
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 async def test_a_service_that_stops_cuts_its_streams_and_curl_exits_18(scene: Scene) -> None:
     run_with_task(scene.cluster)
