@@ -121,7 +121,10 @@ def stop_signal() -> asyncio.Event:
 def _demo(arguments: argparse.Namespace) -> int:
     from listener.demo.play import play
 
-    return _run(lambda: play(port=arguments.port, once=arguments.once))
+    async def until_told() -> int:
+        return await play(port=arguments.port, once=arguments.once, stop=stop_signal())
+
+    return _run(until_told)
 
 
 def _check_config(arguments: argparse.Namespace) -> int:

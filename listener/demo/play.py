@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -32,12 +31,8 @@ NAMESPACE: Final = "ci"
 _START: Final = 60.0  # seconds for the service to answer
 
 
-async def play(*, port: int, once: bool) -> int:
-    """Start everything, tell the story, serve until a signal (or the story's end with ``once``). Gives the exit code."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def play(*, port: int, once: bool, stop: asyncio.Event) -> int:
+    """Start everything, tell the story, serve until ``stop`` (or the story's end with ``once``). Gives the exit code."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tekton-listener-demo-")))
         cluster = await stack.enter_async_context(KubernetesApi(port=port + 3 if port else 0, bookmark_interval=20))
