@@ -157,6 +157,13 @@ class Host(_Model):
     )
     ca_file: Text | None = Field(None, description="PEM file with the certificate authority of a self-signed host.")
     threads: int = Field(4, ge=1, le=32, description="Statuses sent to this host at once.")
+    seconds_between_writes: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        strict=False,
+        description="Pause after each status. Without it: 1 for github, as GitHub asks for; 0 for others.",
+    )
 
 
 class Runs(_Model):

@@ -73,12 +73,22 @@ class _State:
         yield from self._watches()
 
     def _hosts(self) -> Iterator[Metric]:
-        ill = GaugeMetricFamily(
-            "tekton_listener_host_ill", "1 while the last delivery to the host failed", labels=["host"]
+        ill = _by_host("host_ill", "1 while something keeps statuses from arriving at the host")
+        held = _by_host("host_held_seconds", "Until the host, or its account held longest, is asked again")
+        waiting = _by_host("lanes_waiting", "Commits and contexts whose newest state has not arrived")
+        oldest = _by_host("lanes_oldest_seconds", "Age of the oldest state that has not arrived")
+        left = _by_host(
+            "rate_limit_remaining", "Requests left of the host's rate limit, of the account with the fewest"
         )
         for host in self._reporter.lanes.hosts.values():
             ill.add_metric([host.name], 0 if host.problem is None else 1)
-        yield ill
+            held.add_metric([host.name], host.held)
+            waiting.add_metric([host.name], len(host.waiting))
+            oldest.add_metric([host.name], host.oldest)
+            known = [budget.left for budget in host.budgets() if budget.left is not None]
+            if known:
+                left.add_metric([host.name], min(known))
+        yield from (ill, held, waiting, oldest, left)
 
     def _watches(self) -> Iterator[Metric]:
         restarts = CounterMetricFamily(
@@ -92,6 +102,10 @@ class _State:
             skipped.add_metric([reflector.path], reflector.skipped)
         yield restarts
         yield skipped
+
+
+def _by_host(name: str, what: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"tekton_listener_{name}", what, labels=["host"])
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

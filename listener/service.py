@@ -12,7 +12,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from listener.config import Config, Host, read_secret
 from listener.logs.stream import Logs
 from listener.metrics import Metrics
 from listener.reporting.ledger import Ledger
+from listener.reporting.pacing import Pace
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router
 from listener.web.app import create_app
@@ -57,6 +58,7 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a service in a pod listens on every address
     port: int = 8080
     grace: float = GRACE
+    pace: Pace = field(default_factory=Pace)
 
 
 class Service:
@@ -100,6 +102,7 @@ class Service:
             ledger=Ledger(cluster),
             read_task_runs=task_runs,
             workers={name: host.threads for name, host in config.hosts.items()},
+            pace=settings.pace,
             on_delivery=lambda delivery: self.metrics.delivered(delivery),
         )
         self.metrics = Metrics(runs=self.runs, reporter=self.reporter)
@@ -196,6 +199,7 @@ def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
         token=settings.env.get(host.token_env) if host.token_env else None,
         ca_file=settings.folder / host.ca_file if host.ca_file else None,
         threads=host.threads,
+        seconds_between_writes=host.seconds_between_writes,
     )
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
-from notifiers.base import NotifierError, PermanentError, RetryableError, UnauthorizedError
+from notifiers.base import NotifierError, PermanentError, RateLimit, RetryableError, UnauthorizedError
 from notifiers.session import AnswerTooLongError, OneRequestSession, RedirectRefusedError
 from notifiers.text import cut
 
@@ -35,7 +35,7 @@ _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTA
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds to wait, from ``Retry-After`` (RFC 9110: seconds or a date), between 0 and an hour; None without one.
 
-    ``headers``: names in lower case, or any mapping that does not care; ``now`` is ``time.time()``.
+    ``headers``: names in lower case, or any mapping that does not care; ``now``: see ``host_time``.
     """
     text = headers.get("retry-after", "").strip()
     if not text:
@@ -44,13 +44,41 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
         return clamp(float(text))
     except ValueError:
         pass
+    moment = _moment(text)
+    return None if moment is None else clamp(moment - host_time(headers, now=now))
+
+
+def rate_limit(headers: Mapping[str, str], *, now: float | None = None) -> RateLimit | None:
+    """What is left, from GitHub's ``x-ratelimit-*`` or GitLab's ``RateLimit-*``; None where the host does not say."""
+    for prefix in ("x-ratelimit", "ratelimit"):
+        try:
+            limit, remaining = int(headers[f"{prefix}-limit"]), int(headers[f"{prefix}-remaining"])
+            resets_in = clamp(float(headers[f"{prefix}-reset"]) - host_time(headers, now=now))
+        except (KeyError, ValueError):
+            continue
+        return RateLimit(limit=limit, remaining=max(remaining, 0), resets_in=resets_in)
+    return None
+
+
+def host_time(headers: Mapping[str, str], *, now: float | None = None) -> float:
+    """The host's own clock, from its ``Date``: what it names as a moment is meant on that one, ours may be wrong.
+
+    Else ``now``, by default ``time.time()``.
+    """
+    moment = _moment(headers.get("date", ""))
+    if moment is not None:
+        return moment
+    return time.time() if now is None else now
+
+
+def _moment(text: str) -> float | None:
+    """An HTTP date as seconds since 1970."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
         # A date without a zone is in UTC, not where this machine happens to stand.
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return clamp(seconds - (time.time() if now is None else now))
 
 
 def clamp(seconds: float) -> float:

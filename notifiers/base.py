@@ -10,7 +10,10 @@ with an entry point in the group ``tekton_listener.notifiers``.
 from __future__ import annotations
 
 import enum
+import math
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -51,11 +54,21 @@ class CommitStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What a host says about the requests that an account has left (``x-ratelimit-*``, ``RateLimit-*``)."""
+
+    limit: int  #: requests per period
+    remaining: int
+    resets_in: float  #: seconds from now until the period begins anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the host answered to a status that arrived."""
 
     memo: str | None = None  #: opaque to the listener: kept with the commit's context and given to the next delivery
     already_there: bool = False  #: the host said that it showed this state before
+    rate_limit: RateLimit | None = None  #: where the host tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +82,7 @@ class HostSettings:
     ca_file: Path | None = None
     request_timeout: float = 8.0  #: seconds for connecting and for each wait for bytes
     threads: int = 4  #: requests in flight at once
+    seconds_between_writes: float | None = None  #: None: what the kind of host asks for
 
 
 class NotifierError(Exception):
@@ -89,12 +103,29 @@ class UnauthorizedError(RetryableError):
     """401: nothing will arrive until the token changes. The client has been rebuilt from the token file already."""
 
 
+class TooLateError(RetryableError):
+    """The deadline (``until``) was over before the host had answered; it says nothing about the host."""
+
+
 class PermanentError(NotifierError):
     """Will never work as it is: no such repository or commit, a missing scope, a body the host rejects."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+def clock() -> float:
+    """Seconds on the clock that deadlines are given in: never stepped, and it goes on while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def for_ever() -> float:
+    """The deadline of who need not hurry."""
+    return math.inf
 
 
 class Notifier(ABC):
@@ -104,6 +135,7 @@ class Notifier(ABC):
     """
 
     kind: ClassVar[str]  #: what ``kind:`` says in the configuration; also the entry point's name
+    write_interval: float = 0.0  #: seconds that the host wants between the end of one write and the next, per account
 
     @abstractmethod
     def __init__(self, settings: HostSettings) -> None:
@@ -119,16 +151,27 @@ class Notifier(ABC):
     def check_repository(self, repository: str) -> str | None:
         """Why ``repository`` cannot be a path on this host, or None when it can. Pure; used before any URL is built."""
 
+    def account(self, repository: str) -> str:
+        """For whom the host counts a request about ``repository``: deliveries with the same text share its limits.
+
+        It changes when the token does, and never shows it. Without accounts: one for the whole host.
+        """
+        return f"{self.kind} {id(self):x}"
+
     def commit_url(self, repository: str, sha: str) -> str | None:
         """The commit's page on the host, for links back; None where it cannot be told."""
         return None
 
     @abstractmethod
-    async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
+    async def deliver(
+        self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
+    ) -> Receipt:
         """Post ``status`` with exactly one HTTP request.
 
-        ``memo`` is the last receipt's of the same repository, sha and context. Raises ``RetryableError``,
-        ``UnauthorizedError`` or ``PermanentError`` and nothing else (but ``asyncio.CancelledError``).
+        ``memo`` is the last receipt's of the same repository, sha and context. ``until`` gives the time on ``clock()`` when
+        another replica may begin to report this commit: no request may begin after it, and one that is under way is cut
+        off then. It may move on meanwhile, so ask again. Raises ``RetryableError``, ``UnauthorizedError`` or
+        ``PermanentError`` and nothing else (but ``asyncio.CancelledError``).
         """
 
     @abstractmethod

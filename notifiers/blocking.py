@@ -2,19 +2,26 @@
 
 python-gitlab and PyGithub block, and their objects are not thread-safe: so each notifier has a few threads of its own and as many clients,
 each used by one thread at a time and made anew when the token changes. What is promised: the loop never waits for a socket;
-a delivery ends within a bound even if the host drips its answer, and its thread with it; a cancelled delivery gives its thread back
-as soon as its request has ended. Not promised: that a cancelled or timed out request did not reach the host.
+a delivery ends within a bound even if the host drips its answer, and its thread with it; none begins after its deadline; a cancelled
+delivery gives its thread back as soon as its request has ended. Not promised: that a cancelled or timed out request did not reach the host.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
 
-from notifiers.base import HostSettings, NotifierError, RetryableError, UnauthorizedError
+from notifiers.base import (
+    HostSettings,
+    NotifierError,
+    RetryableError,
+    TooLateError,
+    UnauthorizedError,
+    clock,
+    for_ever,
+)
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession
 
@@ -32,6 +39,27 @@ class _Slot(Generic[C]):
         self.session = session
         self.client: C | None = None
         self.generation = -1  # of the token that the client was made with
+
+
+class _Watchdog:
+    """Cuts a request off when its time is over: the thread must come back even when nobody waits for it any more."""
+
+    def __init__(
+        self, session: OneRequestSession, work: asyncio.Future[Any], *, limit: float, until: Callable[[], float]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.barked: asyncio.Future[None] = loop.create_future()
+        self._loop, self._session, self._limit, self._until = loop, session, limit, until
+        self._timer = loop.call_soon(self._look)
+        work.add_done_callback(lambda _: self._timer.cancel())
+
+    def _look(self) -> None:
+        left = min(self._limit, self._until()) - clock()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        self._session.abort()
+        self.barked.set_result(None)
 
 
 class Workers(Generic[C]):
@@ -53,23 +81,25 @@ class Workers(Generic[C]):
         self._in_flight: dict[asyncio.Future[Any], _Slot[C]] = {}
         self._closed = False
 
-    async def call(self, function: Callable[[C, OneRequestSession], T]) -> T:
+    async def call(self, function: Callable[[C, OneRequestSession], T], *, until: Callable[[], float] = for_ever) -> T:
         """``function`` on a thread, with a client and its session.
 
-        Raises what it raises, or ``RetryableError`` when there was no turn, or no end, within three request timeouts.
+        Raises what it raises, or ``RetryableError`` when there was no turn, or no end, within three request timeouts, and
+        ``TooLateError`` when there was none before ``until()``, see ``Notifier.deliver``.
         """
         slot = await self._take()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._run, slot, function)
+        work = loop.run_in_executor(self._pool, self._run, slot, function, until)
         self._in_flight[work] = slot
-        # The thread must come back even when nobody waits for it any more.
-        watchdog = loop.call_later(self._limit, slot.session.abort)
-        work.add_done_callback(functools.partial(self._give_back, watchdog))
-        try:
-            async with asyncio.timeout(self._limit):
-                return await asyncio.shield(work)
-        except TimeoutError:
-            raise RetryableError(f"{self._settings.name}: no complete answer within {self._limit:g} s") from None
+        watchdog = _Watchdog(slot.session, work, limit=clock() + self._limit, until=until)
+        work.add_done_callback(self._give_back)
+        both: list[asyncio.Future[Any]] = [work, watchdog.barked]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not watchdog.barked.done() or (work.done() and work.exception() is None):
+            return work.result()
+        if until() <= clock():
+            raise TooLateError(f"{self._settings.name}: no answer before the deadline")
+        raise RetryableError(f"{self._settings.name}: no complete answer within {self._limit:g} s")
 
     async def _take(self) -> _Slot[C]:
         try:
@@ -83,18 +113,20 @@ class Workers(Generic[C]):
             raise RetryableError(f"{self._settings.name}: shutting down")
         return slot
 
-    def _give_back(self, watchdog: asyncio.TimerHandle, work: asyncio.Future[Any]) -> None:
-        watchdog.cancel()
+    def _give_back(self, work: asyncio.Future[Any]) -> None:
         if not work.cancelled():
             work.exception()  # seen: nobody may be waiting any more, and asyncio would complain
         self._idle.put_nowait(self._in_flight.pop(work))
 
-    def _run(self, slot: _Slot[C], function: Callable[[C, OneRequestSession], T]) -> T:
+    def _run(self, slot: _Slot[C], function: Callable[[C, OneRequestSession], T], until: Callable[[], float]) -> T:
         """On a thread."""
         token, generation = self._token.current()
         try:
             if slot.client is None or slot.generation != generation:
                 slot.client, slot.generation = self._make(token, slot.session), generation
+            # The last look before the request, for the process may have been stopped since it was decided on.
+            if clock() >= until():
+                raise TooLateError(f"{self._settings.name}: too late to begin")
             return function(slot.client, slot.session)
         except NotifierError as error:
             if isinstance(error, UnauthorizedError):

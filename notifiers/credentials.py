@@ -6,6 +6,7 @@ cannot be read, the token of before stays in use: rotation replaces files, and t
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,10 @@ class Token:
             return
         self._generation += value != self._value
         self._value, self._signature = value, signature
+
+    def fingerprint(self) -> str:
+        """A text that is another one for another token and does not give it away."""
+        return hashlib.sha256(self.current()[0].encode()).hexdigest()[:12]
 
     def refused(self, generation: int) -> None:
         """The host answered 401 to the token of ``generation``: read the file anew, and have clients made anew."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers.answers import CREATED, clamp, error_of, hostname, retry_after, said, trouble_of
+from notifiers.answers import CREATED, clamp, error_of, host_time, hostname, rate_limit, retry_after, said, trouble_of
 from notifiers.base import (
     CommitStatus,
     HostSettings,
@@ -31,6 +30,7 @@ from notifiers.base import (
     PermanentError,
     Receipt,
     RetryableError,
+    for_ever,
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
@@ -40,6 +40,9 @@ from notifiers.text import cut, is_sha, usable_url
 DESCRIPTION_LIMIT: Final = 140
 CONTEXT_LIMIT: Final = 255
 URL_LIMIT: Final = 2048
+WRITE_INTERVAL: Final = (
+    1.0  # seconds; GitHub's "Best practices for using the REST API", "Pause between mutative requests"
+)
 SECONDARY_PAUSE: Final = 60.0  # seconds, what GitHub asks for when it names none
 STATES: Final = {
     Outcome.QUEUED: "pending",
@@ -103,7 +106,10 @@ class GitHubNotifier(Notifier):
         self._api, self._web = api_and_web(base_url(settings, Consts.DEFAULT_BASE_URL))
         self._host = hostname(self._api)
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
-        self._workers = Workers(settings, url=self._api, token=Token(settings), make=self._client)
+        given = settings.seconds_between_writes
+        self.write_interval = WRITE_INTERVAL if given is None else given
+        self._token = Token(settings)
+        self._workers = Workers(settings, url=self._api, token=self._token, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -119,12 +125,19 @@ class GitHubNotifier(Notifier):
     def commit_url(self, repository: str, sha: str) -> str | None:
         return f"{self._web}/{repository}/commit/{sha}"
 
-    async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
+    def account(self, repository: str) -> str:
+        return f"{self._api} {self._token.fingerprint()}"
+
+    async def deliver(
+        self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
+    ) -> Receipt:
         if (why := self.check_repository(status.repository)) is not None:
             raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a repository: {why}")
         if not is_sha(status.sha):
             raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
-        return await self._workers.call(lambda requester, session: self._deliver(requester, session, status))
+        return await self._workers.call(
+            lambda requester, session: self._deliver(requester, session, status), until=until
+        )
 
     async def close(self) -> None:
         await self._workers.close()
@@ -162,7 +175,7 @@ class GitHubNotifier(Notifier):
             return self._failed(error, session)
         if not understood and session.answer is not None and session.answer.status_code != CREATED:
             raise error_of(self._host, session.answer.status_code, session.answer.text, session.answer.headers)
-        return Receipt()
+        return Receipt(rate_limit=rate_limit(session.answer.headers) if session.answer is not None else None)
 
     def _failed(self, error: Exception, session: OneRequestSession) -> Receipt:
         """A receipt if the status was created all the same, else raises what the answer means."""
@@ -196,7 +209,7 @@ def rate_limit_pause(
         return asked
     if headers.get("x-ratelimit-remaining", "").strip() == "0":
         try:
-            return clamp(float(headers["x-ratelimit-reset"]) - (time.time() if now is None else now) + 1)
+            return clamp(float(headers["x-ratelimit-reset"]) - host_time(headers, now=now) + 1)
         except (KeyError, ValueError):
             return SECONDARY_PAUSE
     text = message.lower()

@@ -17,8 +17,17 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
-from notifiers.answers import CREATED, error_of, hostname, trouble_of
-from notifiers.base import CommitStatus, HostSettings, Notifier, Outcome, PermanentError, Receipt, RetryableError
+from notifiers.answers import CREATED, error_of, hostname, rate_limit, trouble_of
+from notifiers.base import (
+    CommitStatus,
+    HostSettings,
+    Notifier,
+    Outcome,
+    PermanentError,
+    Receipt,
+    RetryableError,
+    for_ever,
+)
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession, base_url, verify_option
@@ -59,7 +68,9 @@ class GitLabNotifier(Notifier):
         self._url = base_url(settings, "https://gitlab.com")
         self._host = hostname(self._url)
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
-        self._workers = Workers(settings, url=self._url, token=Token(settings), make=self._client)
+        self.write_interval = settings.seconds_between_writes or 0.0
+        self._token = Token(settings)
+        self._workers = Workers(settings, url=self._url, token=self._token, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -81,12 +92,19 @@ class GitLabNotifier(Notifier):
     def commit_url(self, repository: str, sha: str) -> str | None:
         return f"{self._url}/{repository}/-/commit/{sha}"
 
-    async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
+    def account(self, repository: str) -> str:
+        return f"{self._url} {self._token.fingerprint()}"
+
+    async def deliver(
+        self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
+    ) -> Receipt:
         if (why := self.check_repository(status.repository)) is not None:
             raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a project: {why}")
         if not is_sha(status.sha):
             raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
-        return await self._workers.call(lambda project_of, session: self._deliver(project_of, session, status, memo))
+        return await self._workers.call(
+            lambda project_of, session: self._deliver(project_of, session, status, memo), until=until
+        )
 
     async def close(self) -> None:
         await self._workers.close()
@@ -127,7 +145,8 @@ class GitLabNotifier(Notifier):
         except Exception as error:  # whatever the library raises for whatever the host sent
             return self._failed(error, session, wanted=fields["state"])
         pipeline = getattr(made, "pipeline_id", None)  # .attributes would copy everything, deeply
-        return Receipt(memo=str(pipeline) if type(pipeline) is int else None)
+        left = rate_limit(session.answer.headers) if session.answer is not None else None
+        return Receipt(memo=str(pipeline) if type(pipeline) is int else None, rate_limit=left)
 
     def _failed(self, error: Exception, session: OneRequestSession, *, wanted: str) -> Receipt:
         """A receipt if the host shows ``wanted`` all the same, else raises what the answer means."""

@@ -61,7 +61,7 @@ class Scene:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}
             hosts:
               gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token}}
-              github: {{kind: github, url: "{self.github.url}", token_file: github-token}}
+              github: {{kind: github, url: "{self.github.url}", token_file: github-token, seconds_between_writes: 0}}
         """
         path = self.folder / "listener.yaml"
         path.write_text(textwrap.dedent(text) + self.more + self.services)

@@ -2,9 +2,10 @@
 
 A lane is a (host, repository, commit, context). It holds only the newest desired state; just before sending, that is what is
 read. Among runs on one lane the younger wins (creationTimestamp, then UID): an older run never overwrites it. One delivery per lane
-at a time, so that no older request can overtake. Each host has its own queue, workers and pauses: one host's trouble never delays
-another. Finals go before intermediates. What is retryable is tried again for as long as the run exists, waiting in the
-queue and never in a thread; what is permanent is logged once and not tried again for the same state.
+at a time, so that no older request can overtake. Each host has its own queue, workers and pauses (``hosts``, ``pacing``): one host's
+trouble never delays another. Finals go before intermediates. What is retryable is tried again for as long as the run exists; what is
+permanent is told once and tried again when the configuration or a token changes. With several replicas only the one that holds the
+lane's shard sends (``permit``); the others keep the lane's state, so that they can take over at any moment.
 
 Not promised: every intermediate state. A run that is done before ``pending`` went out is reported once, as done.
 """
@@ -13,19 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
-from tenacity.wait import wait_base
-
 from listener.cluster.objects import PipelineRun
+from listener.reporting.hosts import Budgets, Host
 from listener.reporting.ledger import LaneKey, Record
+from listener.reporting.pacing import Budget, Pace
 from listener.reporting.routing import Target
 from listener.reporting.status import reported_outcome
 from notifiers.base import (
@@ -35,17 +34,18 @@ from notifiers.base import (
     PermanentError,
     Receipt,
     RetryableError,
-    UnauthorizedError,
+    TooLateError,
+    clock,
+    for_ever,
 )
 
 log = logging.getLogger(__name__)
 
-_FIRST_RETRY: Final = 1.0  # seconds
-_LAST_RETRY: Final = 300.0  # seconds; a host that was down for the weekend is asked every five minutes
-_MAX_HOLD: Final = 3600.0  # seconds a host may ask us to wait
-_UNAUTHORIZED_HOLD: Final = 30.0  # seconds until a refused token is tried again
+_ORPHANED: Final = 60.0  # seconds that another replica's lane is kept after its run was deleted, in case we take over
+_LANES_PER_TURN: Final = 256  # looked at before other tasks get the loop
 
 Compose = Callable[[PipelineRun, Target, bool], Awaitable[CommitStatus]]
+Permit = Callable[[str], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +56,24 @@ class Delivery:
     run: PipelineRun
     state: str  #: the host's word
     final: bool
-    result: str  #: delivered, already_there, retry, permanent
+    result: str  #: delivered, already_there, retry, permanent, late
     error: Exception | None = None
     memo: str | None = None
     waited: float = 0.0  #: seconds from the change that asked for it to its end
+    attempts: int = 0  #: failures in a row
+    home: str = ""  #: see ``Lanes.offer``
 
 
 class Lane:
-    """The state of one lane. Only ``Lanes`` touches it."""
+    """The state of one lane. Only ``Lanes`` and its hosts touch it."""
 
     __slots__ = (
-        "attempts",
-        "deleted",
-        "key",
-        "memo",
-        "not_before",
-        "order",
-        "refused",
-        "run",
-        "runs",
-        "sending",
-        "shown",
-        "since",
-        "target",
-        "ticket",
-    )
+        "attempts", "deleted", "home", "key", "memo", "not_before", "order", "refused", "run", "runs", "sending", "shown",
+        "since", "target", "ticket", "urgent",
+    )  # fmt: skip
 
-    def __init__(self, key: LaneKey, target: Target, run: PipelineRun) -> None:
-        self.key, self.target, self.run = key, target, run
+    def __init__(self, key: LaneKey, target: Target, run: PipelineRun, home: str) -> None:
+        self.key, self.target, self.run, self.home = key, target, run, home
         self.order = run.order
         self.runs: set[str] = set()  # UIDs of the runs in the cluster that lead here
         self.deleted = False
@@ -95,58 +85,7 @@ class Lane:
         self.sending = False
         self.since = 0.0  # time.monotonic() when the undelivered state was asked for
         self.ticket = 0  # the queue entry that counts
-
-
-class Host:
-    """A host's queue: lanes that are ready, finals first, and lanes that wait for their time."""
-
-    def __init__(self, name: str, notifier: Notifier, *, workers: int) -> None:
-        self.name, self.notifier, self.workers = name, notifier, workers
-        self.hold_until = 0.0  # loop time before which the host wants no request
-        self.problem: tuple[str, float] | None = (
-            None  #: the last failure since the last success, and since when (time.time())
-        )
-        self._ready: list[tuple[int, int, Lane]] = []
-        self._later: list[tuple[float, int, Lane]] = []
-        self._tickets = itertools.count(1)
-        self._wake = asyncio.Event()
-
-    def put(self, lane: Lane, *, final: bool, not_before: float = 0.0) -> None:
-        """Queue ``lane``; an earlier entry of it no longer counts."""
-        lane.ticket = next(self._tickets)
-        if not_before > asyncio.get_running_loop().time():
-            heapq.heappush(self._later, (not_before, lane.ticket, lane))
-        else:
-            heapq.heappush(self._ready, (0 if final else 1, lane.ticket, lane))
-        self._wake.set()
-
-    async def next(self) -> Lane:
-        """The next lane to deliver; waits until there is one and the host may be asked."""
-        loop = asyncio.get_running_loop()
-        while True:
-            now = loop.time()
-            while self._later and self._later[0][0] <= now:
-                _, ticket, lane = heapq.heappop(self._later)
-                if lane.ticket == ticket:
-                    final = reported_outcome(lane.run, deleted=lane.deleted).final
-                    heapq.heappush(self._ready, (0 if final else 1, ticket, lane))
-            if self.hold_until <= now:
-                while self._ready:
-                    _, ticket, lane = heapq.heappop(self._ready)
-                    if lane.ticket == ticket:
-                        lane.ticket = 0
-                        return lane
-            times = [self.hold_until] if self.hold_until > now else []
-            times += [self._later[0][0]] if self._later else []
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(min(times, default=None)):
-                    await self._wake.wait()
-
-    def hold(self, seconds: float) -> None:
-        """Ask the host nothing for ``seconds``."""
-        until = asyncio.get_running_loop().time() + min(max(seconds, 0.0), _MAX_HOLD)
-        self.hold_until = max(self.hold_until, until)
+        self.urgent = False  # queued with a final state
 
 
 class Lanes:
@@ -159,45 +98,54 @@ class Lanes:
         compose: Compose,
         on_delivery: Callable[[Delivery], None],
         workers: Mapping[str, int] | None = None,
-        wait: wait_base | None = None,
+        pace: Pace | None = None,
+        permit: Permit | None = None,
     ) -> None:
         """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, must be quick and not raise;
-        ``workers``: deliveries at once per host; ``wait``: tenacity's rule for the pause after a retryable failure."""
-        self.hosts = {
-            name: Host(name, notifier, workers=(workers or {}).get(name, 4)) for name, notifier in hosts.items()
-        }
+        ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
+        to a home, see ``offer``; without it for ever."""
+        self.hosts: dict[str, Host] = {}
         self._compose, self._on_delivery = compose, on_delivery
-        self._policy = Retrying(
-            retry=retry_if_exception_type(RetryableError),
-            wait=wait or wait_exponential_jitter(initial=_FIRST_RETRY, max=_LAST_RETRY, jitter=_FIRST_RETRY),
-        )
+        self._pace = pace or Pace()
+        self._permit: Permit = permit or (lambda _: for_ever())
+        self._budgets = Budgets(self._pace)
         self._lanes: dict[LaneKey, Lane] = {}
-        self._unfinished = 0  # lanes queued or being sent
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._orphans: deque[tuple[float, LaneKey]] = deque()
+        self._changed = asyncio.Event()  # something was sent, or there is less to send
+        self._staff: dict[str, list[asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._hire(hosts, workers or {})
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     # What runs want
 
-    def offer(self, key: LaneKey, target: Target, run: PipelineRun, *, known: Record | None) -> None:
-        """``run`` wants its state shown on ``key``. ``known``: what the ledger says the host shows for this run."""
+    def offer(
+        self, key: LaneKey, target: Target, run: PipelineRun, *, known: Record | None, home: str | None = None
+    ) -> None:
+        """``run`` wants its state shown on ``key``. ``known``: what the ledger says the host shows for this run.
+
+        ``home``: what decides which replica reports it; by default the commit, so that all runs on a lane have one reporter.
+        """
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key, target, run)
+            lane = self._lanes[key] = Lane(key, target, run, home or key.sha)
             self._adopt(lane, target, run, known)
         elif run.uid != lane.run.uid:
             if run.order < lane.order:
                 lane.runs.add(run.uid)
                 return
             self._adopt(lane, target, run, known)
+        elif known is not None and not self._mine(lane):
+            lane.shown, lane.memo = known.state, known.memo or lane.memo  # another replica's work
         lane.runs.add(run.uid)
         lane.run, lane.target = run, target
         self._consider(lane)
 
     def withdraw(self, key: LaneKey, run: PipelineRun) -> None:
         """``run`` is gone from the cluster, this is its last known object; or it no longer leads to ``key``."""
+        self._drop_orphans()
         lane = self._lanes.get(key)
         if lane is None:
             return
@@ -207,124 +155,207 @@ class Lanes:
             self._consider(lane)
         self._forget_if_done(lane)
 
+    def settled(self, key: LaneKey, run: PipelineRun) -> bool:
+        """True when nothing more will be sent to ``key`` for ``run`` as it is: it arrived, was refused, or a younger run rules."""
+        lane = self._lanes.get(key)
+        if lane is None or lane.run.uid != run.uid:
+            return True
+        what, word = self._wanted(lane)
+        return what.final and word in (lane.shown, lane.refused)
+
     def _adopt(self, lane: Lane, target: Target, run: PipelineRun, known: Record | None) -> None:
         """``run`` is the youngest on this lane: from now on the lane is its."""
         lane.run, lane.target, lane.order, lane.deleted = run, target, run.order, False
         lane.shown, lane.refused = (known.state if known else None), None
-        lane.attempts, lane.not_before = 0, 0.0
+        lane.attempts, lane.not_before, lane.ticket = 0, 0.0, 0
         lane.memo = known.memo if known and known.memo else lane.memo
 
+    def _mine(self, lane: Lane) -> bool:
+        return self._permit(lane.home) > clock()
+
     def _consider(self, lane: Lane) -> None:
-        """Queue the lane if the host does not show what it should."""
+        """Queue the lane if the host does not show what it should and we are to see to it."""
         if lane.sending:
             return  # looked at again when the delivery has ended
         what, word = self._wanted(lane)
-        queued = lane.ticket != 0
-        if word in (lane.shown, lane.refused):
+        host, queued = self.hosts[lane.key.host], lane.ticket != 0
+        if word in (lane.shown, lane.refused) or not self._mine(lane):
             if queued:
                 lane.ticket = 0
-                self._finished()
+            self._done(host, lane)
             return
-        if queued and not what.final:
+        if queued and (lane.urgent or not what.final):
             return  # its turn will read the newest state
-        if not queued:
+        if lane.key not in host.waiting:
             lane.since = lane.since or time.monotonic()
-            self._unfinished += 1
-            self._idle.clear()
-        self.hosts[lane.key.host].put(lane, final=what.final, not_before=lane.not_before)
+            host.waiting[lane.key] = lane.since
+        lane.urgent = what.final
+        host.put(lane)
 
     def _wanted(self, lane: Lane) -> tuple[Outcome, str]:
         what = reported_outcome(lane.run, deleted=lane.deleted)
         return what, self.hosts[lane.key.host].notifier.state(what)
 
+    # What changes around them
+
+    async def reconsider(self, hosts: Iterable[str] | None = None) -> None:
+        """Look at every lane again: a shard was gained or lost; or, for ``hosts``, what they refused may be taken now."""
+        again = set(hosts or ())
+        for name in again:
+            self.hosts[name].refresh()
+        for number, lane in enumerate(list(self._lanes.values()), start=1):
+            if lane.key.host in again:
+                lane.refused = None
+            if lane.key.host in self.hosts:
+                self._consider(lane)
+            if not number % _LANES_PER_TURN:
+                await asyncio.sleep(0)
+
+    async def employ(self, hosts: Mapping[str, Notifier], workers: Mapping[str, int]) -> None:
+        """Go on with other hosts or other notifiers for them; lanes to a host that is gone are forgotten.
+
+        Hosts with the same notifier as before go on undisturbed; the others end the deliveries that are under way first, so that
+        no older state arrives after a newer one.
+        """
+        old = [name for name, host in self.hosts.items() if hosts.get(name) is not host.notifier]
+        for name in old:
+            self.hosts[name].retire()
+        if staff := [task for name in old for task in self._staff.pop(name, ())]:
+            await asyncio.wait(staff)
+        for name in old:
+            del self.hosts[name]
+        for key in [key for key in self._lanes if key.host in old and key.host not in hosts]:
+            del self._lanes[key]
+        self._hire({name: hosts[name] for name in hosts if name not in self.hosts}, workers)
+        for lane in self._lanes.values():
+            if lane.key.host in old:
+                lane.ticket, lane.attempts, lane.not_before = 0, 0, 0.0
+        await self.reconsider([name for name in hosts if name in old])
+
+    def _hire(self, hosts: Mapping[str, Notifier], workers: Mapping[str, int]) -> None:
+        for name, notifier in hosts.items():
+            host = Host(name, notifier, workers=workers.get(name, 4), budgets=self._budgets, pace=self._pace)
+            self.hosts[name] = host
+            if self._group is not None:
+                self._staff[name] = [self._group.create_task(self._work(host)) for _ in range(host.workers)]
+
     # Delivering
 
     async def run(self) -> None:
         """Deliver until cancelled. Start it only when every run is known: an older run must not go first because it came first."""
-        async with asyncio.TaskGroup() as group:
-            for host in self.hosts.values():
-                for _ in range(host.workers):
-                    group.create_task(self._work(host))
+        async with asyncio.TaskGroup() as self._group:
+            for name, host in self.hosts.items():
+                self._staff[name] = [self._group.create_task(self._work(host)) for _ in range(host.workers)]
+            await asyncio.Event().wait()  # hosts may come and go
 
-    async def drained(self) -> None:
-        """Return when nothing is queued and nothing is being sent."""
-        await self._idle.wait()
+    async def drained(self, *, within: float | None = None) -> bool:
+        """Return when nothing is queued and nothing is being sent. With ``within``: after so many seconds at most, and at
+        once when nothing that waits may be sent in that time. True if everything arrived."""
+        end = None if within is None else asyncio.get_running_loop().time() + within
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                while any(host.waiting for host in self.hosts.values()):
+                    self._changed.clear()
+                    if end is not None and all(self._stuck(host, end) for host in self.hosts.values()):
+                        return False
+                    await self._changed.wait()
+        return not any(host.waiting for host in self.hosts.values())
+
+    def _stuck(self, host: Host, end: float) -> bool:
+        return not host.circuit.in_flight and host.earliest() > end
 
     async def _work(self, host: Host) -> None:
         while True:
-            lane = await host.next()
-            lane.sending = True
+            turn = await host.next()
+            if turn is None:
+                return
+            lane, budget = turn
+            lane.sending, asked = True, False
             try:
-                await self._deliver(host, lane)
+                asked = await self._deliver(host, budget, lane)
             finally:
                 lane.sending = False
+                host.end(budget, asked=asked)
                 self._consider(lane)  # queues it again first, so that nobody takes a retry for the end
-                self._finished()
                 self._forget_if_done(lane)
+                self._changed.set()
 
-    async def _deliver(self, host: Host, lane: Lane) -> None:
+    async def _deliver(self, host: Host, budget: Budget, lane: Lane) -> bool:
+        """Send what the lane wants. False if nothing was sent."""
         run, target, deleted = lane.run, lane.target, lane.deleted
         what, word = self._wanted(lane)
-        if word in (lane.shown, lane.refused):
-            return
+        if word in (lane.shown, lane.refused) or not self._mine(lane):
+            return False
         try:
             status = await self._compose(run, target, deleted)
-            receipt = await host.notifier.deliver(status, memo=lane.memo)
+            receipt = await host.notifier.deliver(status, memo=lane.memo, until=lambda: self._permit(lane.home))
         except PermanentError as error:
+            host.answered(budget, accepted=True)
             if lane.run.uid == run.uid:
                 lane.refused = word
-                self._settled(lane)
+                self._arrived_or_refused(lane)
             self._tell(lane, run, word, "permanent", final=what.final, error=error)
+        except TooLateError as error:
+            self._tell(lane, run, word, "late", final=what.final, error=error)
         except Exception as error:
             if not isinstance(error, RetryableError):  # a notifier's defect must cost one status, not the worker
                 log.exception("%s: the notifier of %s failed in a way it must not", run.key, host.name)
                 error = RetryableError(f"{type(error).__name__}: {error}")
-            self._failed(host, lane, error)
+            else:
+                host.failed(lane, budget, error)
+            self._failed(lane, error)
             self._tell(lane, run, word, "retry", final=what.final, error=error)
         else:
-            self._arrived(host, lane, run, word, receipt)
+            host.answered(budget, accepted=True)
+            self._arrived(budget, lane, run, word, receipt)
             self._tell(lane, run, word, "already_there" if receipt.already_there else "delivered", final=what.final)
+        return True
 
-    def _arrived(self, host: Host, lane: Lane, run: PipelineRun, word: str, receipt: Receipt) -> None:
-        host.problem = None
+    def _arrived(self, budget: Budget, lane: Lane, run: PipelineRun, word: str, receipt: Receipt) -> None:
+        if receipt.rate_limit is not None:
+            budget.learned(receipt.rate_limit)
         lane.memo = receipt.memo or lane.memo
         if lane.run.uid == run.uid:
             lane.shown, lane.refused = word, None
-            self._settled(lane)
+            self._arrived_or_refused(lane)
 
-    def _settled(self, lane: Lane) -> None:
+    def _arrived_or_refused(self, lane: Lane) -> None:
         lane.attempts, lane.not_before = 0, 0.0
 
-    def _failed(self, host: Host, lane: Lane, error: RetryableError) -> None:
+    def _failed(self, lane: Lane, error: RetryableError) -> None:
         lane.attempts += 1
-        lane.not_before = asyncio.get_running_loop().time() + self._pause(lane.attempts, error)
-        if host.problem is None:
-            host.problem = (str(error), time.time())
-        if isinstance(error, UnauthorizedError):
-            host.hold(_UNAUTHORIZED_HOLD)
-        elif error.retry_after is not None:
-            host.hold(error.retry_after)
+        pause = self._pace.after(lane.attempts, error, self._pace.lane)
+        lane.not_before = asyncio.get_running_loop().time() + pause
 
     def _tell(
         self, lane: Lane, run: PipelineRun, word: str, result: str, *, final: bool, error: Exception | None = None
     ) -> None:
         waited = time.monotonic() - lane.since
-        if result != "retry":
+        if result not in ("retry", "late"):
             lane.since = 0.0
-        self._on_delivery(Delivery(lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited))
+            self.hosts[lane.key.host].waiting.pop(lane.key, None)
+        self._on_delivery(
+            Delivery(
+                lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited, attempts=lane.attempts,
+                home=lane.home,
+            )
+        )  # fmt: skip
 
-    def _pause(self, attempt: int, error: RetryableError) -> float:
-        """Seconds until the next attempt, by the policy; the waiting itself is the queue's."""
-        state = RetryCallState(self._policy, None, (), {})
-        state.attempt_number = attempt
-        state.set_exception((type(error), error, error.__traceback__))
-        return self._policy.wait(state) if self._policy.retry(state) else _LAST_RETRY
-
-    def _finished(self) -> None:
-        self._unfinished -= 1
-        if not self._unfinished:
-            self._idle.set()
+    def _done(self, host: Host, lane: Lane) -> None:
+        lane.since = 0.0
+        if host.waiting.pop(lane.key, None) is not None:
+            self._changed.set()
 
     def _forget_if_done(self, lane: Lane) -> None:
-        if not lane.runs and not lane.sending and not lane.ticket:
+        if lane.runs or lane.sending or lane.ticket:
+            return
+        if self._mine(lane) or lane.shown == self._wanted(lane)[1]:
             self._lanes.pop(lane.key, None)
+        else:
+            self._orphans.append((time.monotonic(), lane.key))
+
+    def _drop_orphans(self) -> None:
+        while self._orphans and self._orphans[0][0] < time.monotonic() - _ORPHANED:
+            lane = self._lanes.get(self._orphans.popleft()[1])
+            if lane is not None and not lane.runs and not lane.sending and not lane.ticket:
+                del self._lanes[lane.key]

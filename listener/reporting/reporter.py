@@ -11,13 +11,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from tenacity.wait import wait_base
-
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
-from listener.reporting.lanes import Delivery, Lanes
+from listener.reporting.lanes import Delivery, Lanes, Permit
 from listener.reporting.ledger import LaneKey, Ledger, Record
+from listener.reporting.pacing import Pace
 from listener.reporting.routing import Router, Target, Unroutable
 from listener.reporting.status import ReadTaskRuns, commit_status
 from notifiers.base import CommitStatus, Notifier
@@ -36,11 +35,14 @@ class Reporter:
         ledger: Ledger,
         read_task_runs: ReadTaskRuns,
         workers: Mapping[str, int] | None = None,
-        wait: wait_base | None = None,
+        pace: Pace | None = None,
+        permit: Permit | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.ledger = ledger
-        self.lanes = Lanes(notifiers, compose=self._compose, on_delivery=self._delivered, workers=workers, wait=wait)
+        self.lanes = Lanes(
+            notifiers, compose=self._compose, on_delivery=self._delivered, workers=workers, pace=pace, permit=permit
+        )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
         self.outcomes: Counter[tuple[str, str]] = Counter()  #: deliveries by (host, result)
         self._router, self._read_task_runs, self._on_delivery = router, read_task_runs, on_delivery
@@ -95,7 +97,9 @@ class Reporter:
                 delivery.lane.repository,
                 delivery.lane.sha[:8],
             )
-            self.ledger.note(run, delivery.lane, Record(delivery.state, delivery.memo), final=delivery.final)
+            self.ledger.note(
+                run, delivery.lane, Record(delivery.state, delivery.memo), final=delivery.final, home=delivery.home
+            )
         elif delivery.result == "permanent":
             log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
         else:

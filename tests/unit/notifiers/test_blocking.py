@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from notifiers.base import HostSettings, Notifier, NotifierError, RetryableError, UnauthorizedError
+from notifiers.base import HostSettings, Notifier, NotifierError, RetryableError, TooLateError, UnauthorizedError, clock
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession
@@ -106,7 +106,7 @@ async def test_no_watchdog_outlives_its_delivery(
 
     def call_later(delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
         handle = later(delay, callback, *args, **options)
-        if getattr(callback, "__name__", "") == "abort":
+        if getattr(callback, "__name__", "") == "_look":
             handles.append(handle)
         return handle
 
@@ -252,3 +252,41 @@ async def test_whatever_a_library_raises_becomes_an_error_of_ours() -> None:
         await workers.call(use)
     assert TOKEN not in str(raised.value)
     await workers.close()
+
+
+async def test_no_request_begins_after_its_deadline(host: Host, notifier: Notifier) -> None:
+    with pytest.raises(TooLateError):
+        await notifier.deliver(status(), until=lambda: 0.0)
+    await notifier.deliver(status())
+    assert len(host.asked) == 1
+
+
+async def test_a_request_is_cut_off_at_its_deadline(host: Host, connect: Connect, kind: type[Notifier]) -> None:
+    host.default = Answer(200, how="drip")
+    notifier = connect(kind, threads=1)
+    deadline = clock() + 0.2
+    with pytest.raises(TooLateError):
+        await notifier.deliver(status(), until=lambda: deadline)
+    await host.has_no_connection()
+
+
+async def test_a_deadline_that_moves_on_lets_the_request_end(
+    host: Host, connect: Connect, kind: type[Notifier]
+) -> None:
+    host.script.append(Answer(how="hang"))
+    notifier = connect(kind, threads=1)
+    deadlines = [clock() + 0.1, clock() + 0.2, clock() + 60]
+    looked = asyncio.Event()
+
+    def until() -> float:
+        if len(deadlines) == 1:
+            looked.set()
+            return deadlines[0]
+        return deadlines.pop(0)
+
+    task = asyncio.create_task(notifier.deliver(status(), until=until))
+    await host.has(requests=1)
+    await looked.wait()
+    host.release()
+    await asyncio.wait([task])
+    assert not isinstance(task.exception(), TooLateError)

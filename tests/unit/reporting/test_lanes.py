@@ -16,6 +16,7 @@ from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import Condition, PipelineRun
 from listener.reporting.lanes import Delivery, Lanes
 from listener.reporting.ledger import LaneKey, Record, read, written
+from listener.reporting.pacing import Pace
 from listener.reporting.routing import Target
 from notifiers.base import (
     CommitStatus,
@@ -25,9 +26,11 @@ from notifiers.base import (
     Receipt,
     RetryableError,
     UnauthorizedError,
+    for_ever,
 )
 from notifiers.github import STATES
 
+AT_ONCE = Pace(lane=wait_none(), host=wait_none())
 SHA = "a" * 40
 TARGET = Target("host", "group/project", SHA, "tekton/build")
 QUEUED, RUNNING, PASSED, FAILED = None, ("Unknown", "Running"), ("True", "Succeeded"), ("False", "Failed")
@@ -52,7 +55,9 @@ class Host(Notifier):
     def check_repository(self, repository: str) -> str | None:
         return None
 
-    async def deliver(self, status: CommitStatus, *, memo: str | None = None) -> Receipt:
+    async def deliver(
+        self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
+    ) -> Receipt:
         self.attempts += 1
         self.memos.append(memo)
         self.in_flight += 1
@@ -100,7 +105,7 @@ async def compose(run: PipelineRun, target: Target, deleted: bool) -> CommitStat
 @contextlib.asynccontextmanager
 async def lanes_to(host: Host, heard: list[Delivery] | None = None) -> AsyncIterator[Lanes]:
     lanes = Lanes(
-        {"host": host}, compose=compose, on_delivery=(heard if heard is not None else []).append, wait=wait_none()
+        {"host": host}, compose=compose, on_delivery=(heard if heard is not None else []).append, pace=AT_ONCE
     )
     task = asyncio.create_task(lanes.run())
     try:
@@ -165,7 +170,7 @@ async def test_a_re_run_that_ends_like_the_first_is_sent_all_the_same() -> None:
 
 async def test_runs_known_from_the_start_are_ordered_by_age_not_by_arrival() -> None:
     host = Host()
-    lanes = Lanes({"host": host}, compose=compose, on_delivery=lambda _: None, wait=wait_none())
+    lanes = Lanes({"host": host}, compose=compose, on_delivery=lambda _: None, pace=AT_ONCE)
     offer(lanes, run("young", PASSED, age=2), known=Record("success"))
     offer(lanes, run("old", FAILED, age=1))
     task = asyncio.create_task(lanes.run())
@@ -219,7 +224,7 @@ async def test_a_notifiers_defect_costs_a_retry_and_not_the_worker() -> None:
 @pytest.mark.parametrize("error", [RetryableError("429", retry_after=3600), UnauthorizedError("401")])
 async def test_a_host_that_asks_to_wait_is_left_alone_and_the_other_is_not(error: Exception) -> None:
     held, free = Host([error] * 5), Host()
-    lanes = Lanes({"held": held, "free": free}, compose=compose, on_delivery=lambda _: None, wait=wait_none())
+    lanes = Lanes({"held": held, "free": free}, compose=compose, on_delivery=lambda _: None, pace=AT_ONCE)
     task = asyncio.create_task(lanes.run())
     targets = [Target(host, "g/p", SHA, f"tekton/{number}") for host in ("held", "free") for number in range(5)]
     while free.attempts < 5 or lanes.hosts["held"].problem is None:
@@ -234,7 +239,7 @@ async def test_a_host_that_asks_to_wait_is_left_alone_and_the_other_is_not(error
 
 async def test_finals_go_before_intermediates_in_a_burst() -> None:
     host = Host()
-    lanes = Lanes({"host": host}, compose=compose, on_delivery=lambda _: None, workers={"host": 1}, wait=wait_none())
+    lanes = Lanes({"host": host}, compose=compose, on_delivery=lambda _: None, workers={"host": 1}, pace=AT_ONCE)
     for number in range(10):
         target = Target("host", "g/p", SHA, f"tekton/{number}")
         lanes.offer(target.lane, target, run(f"r{number}", PASSED if number % 2 else RUNNING), known=None)
