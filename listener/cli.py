@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from listener import __version__, log_format
+from listener.assembly import Settings, StartError, read_settings
 from listener.check_config import check
 from listener.cluster.client import ClusterConfigError
-from listener.config import ConfigError, Loaded, load, require_users
-from listener.service import Service, Settings, StartError
-from notifiers.registry import discover, known_kinds
+from listener.config import ConfigError
+from listener.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -84,22 +85,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     port = port_of(os.environ)
-    loaded = load(arguments.config, known_kinds=known_kinds(), env=os.environ)
-    _warn(loaded)
-    settings = Settings(
-        config=loaded.config,
-        folder=loaded.path.parent,
-        kinds=discover(only={host.kind for host in loaded.config.hosts.values()}),
-        env=os.environ,
-        environment_user=require_users(loaded, os.environ),
-        port=port,
-    )
+    settings = dataclasses.replace(read_settings(arguments.config, os.environ), port=port)
     return _run(lambda: _serve_until_told(settings))
 
 
 async def _serve_until_told(settings: Settings) -> int:
     stop = stop_signal()
     async with Service(settings) as service:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reloader.ask)
         stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(service.failed.wait())
         _, waiting = await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
@@ -129,11 +122,6 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     return check(arguments.file, run=arguments.run, check_files=not arguments.no_files, env=os.environ)
-
-
-def _warn(loaded: Loaded) -> None:
-    for problem in loaded.warnings:
-        log.warning("%s", problem)
 
 
 def port_of(env: Mapping[str, str]) -> int:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -24,7 +24,19 @@ from listener.config_problems import ConfigError, Problem, did_you_mean, problem
 from listener.config_yaml import Document, parse_yaml
 from listener.template import Template
 
-__all__ = ["Config", "ConfigError", "Host", "Loaded", "Problem", "Runs", "Service", "User", "load", "read_secret"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Host",
+    "Leases",
+    "Loaded",
+    "Problem",
+    "Runs",
+    "Service",
+    "User",
+    "load",
+    "read_secret",
+]
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAMESPACE_GLOB: Final = re.compile(r"[-a-z0-9*?]{1,63}")
@@ -52,6 +64,12 @@ def _url(text: str) -> str:
 def _namespace(text: str) -> str:
     if not _LABEL.fullmatch(text):
         raise ValueError("not a namespace's name: lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _lease_name(text: str) -> str:
+    if not _LABEL.fullmatch(text) or len(text) > 60:
+        raise ValueError("not a Lease's name: lower-case letters, digits and '-', at most 60 characters")
     return text
 
 
@@ -204,6 +222,32 @@ class Service(_Model):
         None,
         description="The status's link, for example into the Tekton Dashboard. Without it: public_url's page of the run.",
     )
+    deliver: Literal["best-effort", "guaranteed"] = Field(
+        "best-effort",
+        description=(
+            "guaranteed: a finalizer keeps the run until its final status has arrived, where runs are pruned fast."
+            " Without it a status goes out for as long as the run exists and this service runs."
+        ),
+    )
+
+
+class Leases(_Model):
+    """Several replicas: Kubernetes Leases say who reports which runs."""
+
+    namespace: Namespace | None = Field(None, description="Where the Leases are. Without it: the pod's own namespace.")
+    name: Annotated[str, AfterValidator(_lease_name)] = Field(
+        "tekton-listener", description="The Leases are called NAME-00, NAME-01, …; one name per installation."
+    )
+    shards: int = Field(
+        1, ge=1, le=64, description="Parts that the runs are divided into; as many as there are replicas."
+    )
+    duration: float = Field(
+        15.0, ge=1, le=600, strict=False, description="Seconds without renewal after which another replica takes over."
+    )
+    renew_deadline: float = Field(
+        10.0, gt=0, le=600, strict=False, description="Seconds without renewal after which its holder stops."
+    )
+    retry_period: float = Field(2.0, gt=0, le=60, strict=False, description="Seconds between renewals.")
 
 
 class Config(_Model):
@@ -224,6 +268,9 @@ class Config(_Model):
     hosts: dict[str, Host] = Field(default_factory=dict, description="Git hosts by a name of your choice.")
     services: Annotated[tuple[Service, ...], Field(strict=False)] = Field(
         (), description="Which runs report to which repository. The first match wins."
+    )
+    leases: Leases | None = Field(
+        None, description="For several replicas. Without it this process reports every run, and must be the only one."
     )
 
 
@@ -256,6 +303,8 @@ def load(
         problems = problems_of(error, document)
     checks = _Checks(_Parts.of(document.data), document, env=env, known_kinds=known_kinds)
     checks.run(check_files=check_files)
+    if config is not None and config.leases is not None:
+        checks.check_leases(config.leases)
     problems += checks.problems
     if config is None or problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
@@ -319,6 +368,21 @@ class _Checks:
         self._warn()
         if check_files:
             self._check_files()
+
+    def check_leases(self, leases: Leases) -> None:
+        """client-go's rules: the holder must have stopped before another one may begin, and have had a second try."""
+        if leases.renew_deadline >= leases.duration:
+            self._problem(
+                ("leases", "renew_deadline"),
+                f"{leases.renew_deadline:g} s is not shorter than the duration of {leases.duration:g} s",
+                "the holder must stop before another one may begin, for example 10 and 15",
+            )
+        if leases.retry_period * 2 > leases.renew_deadline:
+            self._problem(
+                ("leases", "retry_period"),
+                f"{leases.retry_period:g} s leaves no second try within the renew_deadline of {leases.renew_deadline:g} s",
+                "make it a fifth, for example 2 and 10",
+            )
 
     def _problem(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(self._document.problem(where, message, hint))
@@ -440,15 +504,6 @@ def auth_from_environment(env: Mapping[str, str]) -> tuple[str, str] | None:
     if ":" in name:
         raise ConfigError([Problem("environment", None, "AUTH_USERNAME", "holds a ':'", "a user name cannot")])
     return name, password
-
-
-def require_users(loaded: Loaded, env: Mapping[str, str]) -> tuple[str, str] | None:
-    """The environment's user. Raises ``ConfigError`` when there is none at all: logs are not for everybody."""
-    user = auth_from_environment(env)
-    if user is None and not loaded.config.users:
-        hint = "add users: to the file, or set AUTH_USERNAME and AUTH_PASSWORD"
-        raise ConfigError([Problem(str(loaded.path), None, "users", "nobody may log in", hint)])
-    return user
 
 
 def json_schema() -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from listener.cluster.lease import Leases
 from listener.cluster.runs import Runs
+from listener.reload import Reloader
 from listener.reporting.lanes import Delivery
 from listener.reporting.reporter import Reporter
 
@@ -21,7 +23,7 @@ _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 class Metrics:
     """All metrics of one service."""
 
-    def __init__(self, *, runs: Runs, reporter: Reporter) -> None:
+    def __init__(self, *, runs: Runs, reporter: Reporter, leases: Leases | None, reloader: Reloader) -> None:
         self._registry = CollectorRegistry()
         self._deliveries = Counter(
             "tekton_listener_deliveries",
@@ -36,7 +38,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_State(runs, reporter))
+        self._registry.register(_State(runs, reporter, leases, reloader))
 
     def delivered(self, delivery: Delivery) -> None:
         """Count one delivery's end."""
@@ -52,11 +54,12 @@ class Metrics:
 class _State:
     """What is not counted but looked up when somebody asks."""
 
-    def __init__(self, runs: Runs, reporter: Reporter) -> None:
-        self._runs, self._reporter = runs, reporter
+    def __init__(self, runs: Runs, reporter: Reporter, leases: Leases | None, reloader: Reloader) -> None:
+        self._runs, self._reporter, self._leases, self._reloader = runs, reporter, leases, reloader
 
     def collect(self) -> Iterable[Metric]:
         yield _gauge("runs", "PipelineRuns known", len(self._runs))
+        yield _counter("runs_seen", "PipelineRuns seen since the start, each once", self._reporter.seen)
         yield _gauge(
             "runs_unroutable",
             "PipelineRuns that a service claims but that lead to no commit",
@@ -64,11 +67,19 @@ class _State:
         )
         yield _gauge("lanes", "Commits and contexts kept", len(self._reporter.lanes))
         yield _gauge("ready", "1 when every PipelineRun is known", int(self._runs.ready))
-        failed = CounterMetricFamily(
-            "tekton_listener_ledger_failures", "Deliveries that could not be noted on their run"
+        yield _counter(
+            "ledger_failures", "Deliveries that could not be noted on their run", self._reporter.ledger.failures
         )
-        failed.add_metric([], self._reporter.ledger.failures)
-        yield failed
+        yield _counter("events_dropped", "Events that could not be written", self._reporter.events.dropped)
+        yield _counter("config_reloads", "Changes of the configuration that were taken over", self._reloader.done)
+        yield _counter(
+            "config_reload_failures", "Changes of the configuration that were refused", self._reloader.failed
+        )
+        yield _gauge(
+            "config_current", "1 while the newest configuration is in force", int(self._reloader.problem is None)
+        )
+        held = len(self._leases.held) if self._leases is not None else 0
+        yield _gauge("leases_held", "Shards that this replica reports, 0 without leases", held)
         yield from self._hosts()
         yield from self._watches()
 
@@ -106,6 +117,10 @@ class _State:
 
 def _by_host(name: str, what: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"tekton_listener_{name}", what, labels=["host"])
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(f"tekton_listener_{name}", what, value=value)
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

@@ -1,64 +1,57 @@
 """The service: puts the parts together, starts them, stops them. The only file that knows them all.
 
 Order of start: HTTP first (probes answer while the cluster is still silent), then the watch, and only when every run is known the
-deliveries. Order of stop: no new connections, readers' streams cut, what is queued is delivered within the grace period, what was
-delivered is noted, then everything else is cancelled. One task group owns every task.
+Leases and the deliveries. Order of stop: not ready any more, readers' streams told and cut, what is queued is delivered within
+the grace period, what was delivered is noted, then everything is cancelled, and last the Leases are given back: nobody else begins
+before we have ended. One task group owns every task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from listener.assembly import (
+    Settings,
+    StartError,
+    build_leases,
+    build_notifier,
+    build_notifiers,
+    files_of,
+    read_settings,
+    users_of,
+)
 from listener.cluster.children import read_task_runs
 from listener.cluster.client import Cluster
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.runs import Runs
-from listener.config import Config, Host, read_secret
 from listener.logs.stream import Logs
 from listener.metrics import Metrics
-from listener.reporting.ledger import Ledger
-from listener.reporting.pacing import Pace
+from listener.reload import Reloader, Signature, signature
+from listener.reporting.lanes import Delivery
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router
-from listener.web.app import create_app
-from listener.web.auth import User, Users
+from listener.reporting.shards import Shards
+from listener.web.app import create_app, stop_streams
+from listener.web.auth import Users
 from listener.web.probes import Trouble
-from notifiers.base import HostSettings, Notifier
+from listener.web.requests import Access
+from notifiers.base import Notifier
 
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 60.0  # seconds for the runs of all namespaces to be known before those of some are reported
-GRACE: Final = 15.0  # seconds for what is queued to be delivered at the end
+_NOTING: Final = 2.0  # seconds, at least, for noting what was delivered at the end
+_RELEASE: Final = 3.0  # seconds for giving the Leases back
 _ACCESS: Final = logging.getLogger("listener.access")
-
-
-class StartError(Exception):
-    """The service cannot run as it is set up; one sentence for the user."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that a service is made from."""
-
-    config: Config
-    folder: Path  #: file names in the configuration are relative to this
-    kinds: Mapping[str, type[Notifier]]
-    env: Mapping[str, str]
-    environment_user: tuple[str, str] | None = None  #: AUTH_USERNAME and AUTH_PASSWORD
-    host: str = "0.0.0.0"  # noqa: S104 - a service in a pod listens on every address
-    port: int = 8080
-    grace: float = GRACE
-    pace: Pace = field(default_factory=Pace)
 
 
 class Service:
@@ -67,56 +60,70 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
+        self._shards_changed = asyncio.Event()
+        self._lanes: asyncio.Task[None] | None = None
         self.port = settings.port
         self.failed = asyncio.Event()  #: set when a part ended that must not end
         self.failure: BaseException | None = None
 
     async def __aenter__(self) -> Service:
-        settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            cluster = await Cluster.connect(env=settings.env)
+            cluster = await Cluster.connect(env=self._settings.env)
             stack.push_async_callback(cluster.close)
             log.info("cluster %s, credentials from %s", cluster.host, cluster.source)
-            notifiers = build_notifiers(settings)
-            for notifier in notifiers.values():
-                stack.push_async_callback(notifier.close)
-            self._assemble(cluster, notifiers)
+            self.leases = build_leases(self._settings, cluster, on_change=self._shards_changed.set)
+            stack.push_async_callback(self._release)
+            self._notifiers = build_notifiers(self._settings)
+            stack.push_async_callback(self._close_notifiers)
+            self._assemble(cluster)
             await stack.enter_async_context(self._parts())
             await self._serve(stack)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await stop_streams(self._app)
+        try:
+            await self._drain()
+        finally:
+            await self._stack.aclose()
 
-    def _assemble(self, cluster: Cluster, notifiers: Mapping[str, Notifier]) -> None:
+    def _assemble(self, cluster: Cluster) -> None:
         settings, config = self._settings, self._settings.config
 
         async def task_runs(run: PipelineRun) -> list[TaskRun]:
             return await read_task_runs(cluster, run)
 
-        self.runs = Runs(cluster, namespaces=config.namespaces)
+        self.runs = Runs(cluster, namespaces=config.namespaces, silence=settings.watch_silence)
         self.reporter = Reporter(
-            router=Router(config, notifiers),
-            notifiers=notifiers,
-            ledger=Ledger(cluster),
+            cluster,
+            router=Router(config, self._notifiers),
+            notifiers=self._notifiers,
             read_task_runs=task_runs,
-            workers={name: host.threads for name, host in config.hosts.items()},
+            workers=_workers(settings),
             pace=settings.pace,
-            on_delivery=lambda delivery: self.metrics.delivered(delivery),
+            permit=Shards(self.leases).permit,
+            on_delivery=self._delivered,
         )
-        self.metrics = Metrics(runs=self.runs, reporter=self.reporter)
+        self.reloader = Reloader(
+            files=lambda: files_of(self._settings), apply=self._reload, every=settings.reload_every
+        )
+        self._certificates = _certificates(settings)
+        self.metrics = Metrics(runs=self.runs, reporter=self.reporter, leases=self.leases, reloader=self.reloader)
         self.runs.on_change(self.reporter.run_changed)
         self.logs = Logs(cluster, self.runs, read_task_runs=task_runs)
+        self._access = Access(Users(users_of(settings)), config.default_namespace)
         self._app = create_app(
-            users=Users(users_of(settings)),
-            default_namespace=config.default_namespace,
+            access=self._access,
             runs=self.runs,
             log_source=self.logs,
             read_task_runs=task_runs,
             troubles=self._troubles,
             metrics=self.metrics.render,
         )
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self.metrics.delivered(delivery)
 
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
@@ -133,13 +140,14 @@ class Service:
         self.port = runner.addresses[0][1]
         log.info("listening on http://%s:%d", settings.host, self.port)
 
+    # Running
+
     @contextlib.asynccontextmanager
     async def _parts(self) -> AsyncIterator[None]:
-        """Everything that runs, in one task; at the end the queue is drained first."""
+        """Everything that runs, in one task."""
         running = asyncio.create_task(self._run_parts(), name="service")
         try:
             yield
-            await self._drain()
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -150,75 +158,104 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runs.run(), name="watch")
                 group.create_task(self.logs.run(), name="logs")
-                group.create_task(self.reporter.ledger.run(), name="ledger")
+                group.create_task(self.reporter.run(), name="reporter")
                 await self.runs.settled(_PATIENCE)
                 # What is known now stays: the collector need not look at it again and again, which takes long with many runs.
                 gc.collect()
                 gc.freeze()
-                log.info("%d PipelineRuns known, %d of them lead to a commit", len(self.runs), len(self.reporter.lanes))
-                group.create_task(self.reporter.lanes.run(), name="lanes")
+                log.info("%d PipelineRuns known, %d lanes lead to commits", len(self.runs), len(self.reporter.lanes))
+                self._lanes = group.create_task(self.reporter.lanes.run(), name="lanes")
+                if self._settings.path is not None:
+                    group.create_task(self.reloader.run(), name="reloader")
+                if self.leases is not None:
+                    group.create_task(self.leases.run(), name="leases")
+                    group.create_task(self._follow_shards(), name="shards")
         except BaseExceptionGroup as errors:
             log.critical("a part of the service failed", exc_info=errors)
             self.failure = errors
             self.failed.set()
 
-    async def _drain(self) -> None:
-        if not self.runs.ready:
+    async def _follow_shards(self) -> None:
+        while True:
+            await self._shards_changed.wait()
+            self._shards_changed.clear()
+            await self.reporter.shards_changed()
+
+    async def _reload(self) -> None:
+        """Go on by what the file says now. Raises ``ConfigError`` or ``StartError`` and has then changed nothing."""
+        old = self._settings
+        if old.path is None:
             return
+        fresh = await asyncio.to_thread(read_settings, old.path, old.env, kinds=old.kinds)
+        new = dataclasses.replace(old, config=fresh.config, kinds=fresh.kinds, environment_user=fresh.environment_user)
+        users, certificates = Users(users_of(new)), _certificates(new)
+        notifiers: dict[str, Notifier] = {}
         try:
-            async with asyncio.timeout(self._settings.grace):
-                await self.reporter.lanes.drained()
-                await self.reporter.ledger.flush()
-        except TimeoutError:
-            log.warning("stopped with statuses undelivered; they go out when the service starts again")
+            for name, host in new.config.hosts.items():
+                same = old.config.hosts.get(name) == host and self._certificates.get(name) == certificates.get(name)
+                notifiers[name] = self._notifiers[name] if same else build_notifier(name, host, new)
+        except StartError:
+            await _close(n for name, n in notifiers.items() if n is not self._notifiers.get(name))
+            raise
+        for field in ("namespaces", "leases"):
+            if getattr(old.config, field) != getattr(new.config, field):
+                log.warning("%s: the change takes effect with the next start", field)
+        before, self._notifiers = self._notifiers, notifiers
+        self._settings, self._certificates = new, certificates
+        self._access.users, self._access.default_namespace = users, new.config.default_namespace
+        await self.reporter.reconfigure(
+            Router(new.config, notifiers), notifiers, workers=_workers(new), runs=lambda: self.runs
+        )
+        await _close(n for name, n in before.items() if n is not notifiers.get(name))
+
+    # Stopping
+
+    async def _drain(self) -> None:
+        """Deliver what can be delivered within the grace period, and note it."""
+        if self._lanes is None or self.failure is not None:
+            return
+        end = asyncio.get_running_loop().time() + self._settings.grace
+        if not await self.reporter.lanes.drained(within=self._settings.grace):
+            log.warning("stopped with statuses undelivered; they go out when the service, or another replica, goes on")
+        self._lanes.cancel()
+        await asyncio.wait([self._lanes])
+        await self._close_notifiers()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(_NOTING, end - asyncio.get_running_loop().time())):
+                await self.reporter.flush()
+
+    async def _close_notifiers(self) -> None:
+        await _close(self._notifiers.values())
+
+    async def _release(self) -> None:
+        if self.leases is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RELEASE):
+                    await self.leases.release()
 
     def _troubles(self) -> list[Trouble]:
         watches = [Trouble(path, why, since) for path, why, since in self.runs.problems]
         hosts = [Trouble(h.name, *h.problem) for h in self.reporter.lanes.hosts.values() if h.problem is not None]
-        return watches + hosts
+        parts = (("leases", self.leases), ("configuration", self.reloader))
+        others = [Trouble(n, *part.problem) for n, part in parts if part is not None and part.problem is not None]
+        return watches + hosts + others
 
 
-def build_notifiers(settings: Settings) -> dict[str, Notifier]:
-    """A notifier for each entry of ``hosts:``. Raises ``StartError`` that names the entry."""
-    notifiers = {}
-    for name, host in settings.config.hosts.items():
-        if host.kind not in settings.kinds:
-            raise StartError(f"hosts.{name}: the notifier {host.kind} cannot be loaded, the log says why")
-        try:
-            notifiers[name] = settings.kinds[host.kind](_host_settings(name, host, settings))
-        except (ValueError, OSError) as error:
-            raise StartError(f"hosts.{name}: {error}") from None
-    return notifiers
+async def _close(notifiers: Iterable[Notifier]) -> None:
+    await asyncio.gather(*(notifier.close() for notifier in notifiers))
 
 
-def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
-    return HostSettings(
-        name=name,
-        url=host.url,
-        token_file=settings.folder / host.token_file if host.token_file else None,
-        token=settings.env.get(host.token_env) if host.token_env else None,
-        ca_file=settings.folder / host.ca_file if host.ca_file else None,
-        threads=host.threads,
-        seconds_between_writes=host.seconds_between_writes,
-    )
+def _workers(settings: Settings) -> dict[str, int]:
+    return {name: host.threads for name, host in settings.config.hosts.items()}
 
 
-def users_of(settings: Settings) -> list[User]:
-    """The users of the configuration and of the environment. Raises ``StartError`` for an unreadable password file."""
-    users = []
-    for user in settings.config.users:
-        try:
-            if user.password_file is not None:
-                password = read_secret(settings.folder / user.password_file)
-            else:
-                password = settings.env[user.password_env or ""]
-        except (OSError, ValueError, KeyError) as error:
-            raise StartError(f"password of user {user.name}: {error}") from None
-        users.append(User(user.name, password.encode(), frozenset(user.namespaces)))
-    if settings.environment_user is not None:
-        name, password = settings.environment_user
-        users.append(User(name, password.encode(), frozenset({"*"})))
-    return users
+def _certificates(settings: Settings) -> dict[str, Signature]:
+    """Of each host's ca_file: connections keep what they have read, so a notifier is made anew for another one."""
+    return {
+        name: signature([settings.folder / host.ca_file])
+        for name, host in settings.config.hosts.items()
+        if host.ca_file
+    }
 
 
 class AccessLog(AbstractAccessLogger):

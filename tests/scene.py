@@ -15,11 +15,12 @@ from typing import Any
 
 import aiohttp
 
+from listener.assembly import Settings
 from listener.config import load
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.demo.kubernetes import KubernetesApi
-from listener.service import Service, Settings
+from listener.service import Service
 from notifiers.registry import discover
 
 RECORDINGS = Path(__file__).parent / "recordings"

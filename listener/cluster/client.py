@@ -36,11 +36,13 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT: Final = 15.0  # seconds for a whole short call: get, patch, create
 PAGE_TIMEOUT: Final = 60.0  # seconds for one page of a list
 CONNECT_TIMEOUT: Final = 10.0
-_POOL_SIZES: Final = {"calls": 100, "watches": 100, "logs": 2048}
+_POOL_SIZES: Final = {"calls": 100, "leases": 16, "watches": 100, "logs": 2048}
 _MAX_ERROR_BODY: Final = 4096
 _READ_BUFFER: Final = 2**18  # bytes
 
-Pool = Literal["calls", "watches", "logs"]
+Pool = Literal["calls", "leases", "watches", "logs"]
+_GROUPS: Final = {"pods": "/api/v1", "events": "/api/v1", "leases": "/apis/coordination.k8s.io/v1"}
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class ClusterError(Exception):
@@ -63,6 +65,13 @@ class ApiError(ClusterError):
         self.status = status  #: HTTP status
         self.reason = reason  #: ``reason`` of the Status object: NotFound, Expired, Conflict, …
         self.retry_after = retry_after  #: seconds
+
+
+def worth_a_retry(error: BaseException) -> bool:
+    """True for what may well work in a moment: no answer, 429, 5xx."""
+    if isinstance(error, ApiError):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, ClusterError)
 
 
 class _Status(msgspec.Struct):
@@ -116,9 +125,16 @@ class Cluster:
         for client in clients:
             await client.close()
 
-    async def get(self, path: str, *, params: Mapping[str, str] | None = None, timeout: float = CALL_TIMEOUT) -> bytes:
+    async def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        pool: Pool = "calls",
+    ) -> bytes:
         """The body of a GET. ``path`` comes from ``object_path`` or ``collection_path``."""
-        return await self._call("GET", path, params=params, timeout=timeout)
+        return await self._call("GET", path, params=params, timeout=timeout, pool=pool)
 
     async def version(self) -> tuple[int, int]:
         """Kubernetes' version, asked for once; (0, 0) where the server does not say. Raises ``UnreachableError``."""
@@ -130,9 +146,17 @@ class Cluster:
                 self._version = (0, 0)
         return self._version
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> bytes:
+    async def create(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = CALL_TIMEOUT, pool: Pool = "calls"
+    ) -> bytes:
         """POST an object to a collection."""
-        return await self._call("POST", path, body=body)
+        return await self._call("POST", path, body=body, timeout=timeout, pool=pool)
+
+    async def update(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = CALL_TIMEOUT, pool: Pool = "calls"
+    ) -> bytes:
+        """PUT an object; with ``metadata.resourceVersion`` only if nobody wrote it since (else ``ApiError`` 409)."""
+        return await self._call("PUT", path, body=body, timeout=timeout, pool=pool)
 
     async def merge_patch(self, path: str, body: Mapping[str, Any]) -> bytes:
         """PATCH with RFC 7386 merge semantics."""
@@ -159,11 +183,12 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         timeout: float = CALL_TIMEOUT,
+        pool: Pool = "calls",
     ) -> bytes:
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_TIMEOUT))
         with _translated(self.host):
             response = await self._request(
-                method, path, params=params, body=body, content_type=content_type, timeout=limits, pool="calls"
+                method, path, params=params, body=body, content_type=content_type, timeout=limits, pool=pool
             )
             async with response:
                 return await response.read()
@@ -212,8 +237,8 @@ class Cluster:
 
 
 def collection_path(resource: str, namespace: str | None = None) -> str:
-    """The URL path of a resource's list: ``pipelineruns``, ``taskruns``, ``pods``, ``events``; None: all namespaces."""
-    group = "/api/v1" if resource in ("pods", "events") else "/apis/tekton.dev/v1"
+    """The URL path of a resource's list: ``pipelineruns``, ``taskruns``, ``pods``, ``events``, ``leases``; None: all namespaces."""
+    group = _GROUPS.get(resource, "/apis/tekton.dev/v1")
     if namespace is None:
         return f"{group}/{resource}"
     if not is_namespace(namespace):
@@ -226,6 +251,15 @@ def object_path(resource: str, key: Key) -> str:
     if not is_name(key.name):
         raise ValueError(f"not an object's name: {key.name!r}")
     return f"{collection_path(resource, key.namespace)}/{key.name}"
+
+
+def own_namespace(env: Mapping[str, str]) -> str | None:
+    """The namespace that this process runs in: ``POD_NAMESPACE``, or its service account's; None outside a pod."""
+    if name := env.get("POD_NAMESPACE"):
+        return name
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return _SERVICE_ACCOUNT.read_text().strip() or None
+    return None
 
 
 def _proxy_for(url: str, env: Mapping[str, str]) -> str | None:

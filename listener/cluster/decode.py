@@ -17,6 +17,7 @@ import msgspec
 
 from listener.cluster.names import is_name, is_namespace
 from listener.cluster.objects import (
+    FINALIZER,
     NOTHING,
     Attempt,
     Child,
@@ -55,6 +56,8 @@ class _Meta(_Wire):
     generate_name: str = ""
     labels: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
+    deletion_timestamp: str | None = None
+    finalizers: list[Any] | None = None
 
 
 class _Condition(_Wire):
@@ -243,6 +246,8 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
             SkippedTask(sys.intern(s.name), sys.intern(s.reason or ""))
             for s in (status.skipped_tasks or [])[:_MAX_CHILDREN]
         ),
+        deleting=bool(meta.deletion_timestamp),
+        kept=FINALIZER in (meta.finalizers or ()),
     )
 
 

@@ -14,6 +14,9 @@ import msgspec
 
 from listener.cluster.names import Key
 
+FINALIZER: Final = (
+    "tekton-listener.dev/delivered"  #: keeps a run until its final status has arrived (``deliver: guaranteed``)
+)
 NOTHING: Final[dict[str, str]] = {}  # shared by all runs that have no labels, annotations, …
 
 
@@ -73,6 +76,8 @@ class PipelineRun(msgspec.Struct, frozen=True):
     finally_tasks: tuple[str, ...] = ()
     children: tuple[Child, ...] = ()
     skipped: tuple[SkippedTask, ...] = ()
+    deleting: bool = False  #: metadata.deletionTimestamp is set: Tekton touches it no more, finalizers keep it
+    kept: bool = False  #: our finalizer is on it
 
     @property
     def key(self) -> Key:

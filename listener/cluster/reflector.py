@@ -33,6 +33,7 @@ PAGE_SIZE: Final = 500
 MAX_LINE: Final = (
     16 * 1024 * 1024
 )  # bytes of one watch event; etcd's own limit is 1.5 MiB, this is only against exhaustion
+SILENCE: Final = (75.0, 90.0)  # seconds; bookmarks come about once a minute
 _HINT: Final = "; allow the service account to get, list and watch it there, or name other 'namespaces:'"
 _EVENTS_PER_TURN: Final = 64  # handled before other tasks get the loop
 _STREAM_LIST_SILENCE: Final = 15.0  # seconds without a byte until a streaming list counts as not supported
@@ -123,8 +124,10 @@ class Reflector(Generic[T]):
         on_change: Callable[[Change[T]], None],
         label_selector: str = "",
         backoff: Backoff | None = None,
+        silence: tuple[float, float] = SILENCE,
     ) -> None:
-        """``on_change`` is called for each change in order, must be quick and must not raise."""
+        """``on_change`` is called for each change in order, must be quick and must not raise; ``silence``: after how many seconds
+        without a byte a watch counts as dead, at least and at most."""
         self.path = path
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()  #: set when the first list is complete
@@ -134,6 +137,7 @@ class Reflector(Generic[T]):
         self._cluster, self._decode, self._on_change = cluster, decode, on_change
         self._selector = {"labelSelector": label_selector} if label_selector else {}
         self._backoff = backoff or Backoff()
+        self._silence = silence
         self._resource_version = ""
         self._stream_lists: bool | None = None  # None: not known yet
         self._complained: OrderedDict[str, None] = OrderedDict()
@@ -270,7 +274,7 @@ class Reflector(Generic[T]):
         """One watch, until the server ends it. Returns when that was a proper end."""
         params = self._watch_params() | {"resourceVersion": self._resource_version}
         began, events = time.monotonic(), 0
-        silence = random.uniform(75, 90)  # noqa: S311 - bookmarks come about once a minute
+        silence = random.uniform(*self._silence)  # noqa: S311 - not all at once
         async with self._cluster.stream(self.path, params=params, pool="watches", read_timeout=silence) as response:
             async for event in self._events(response.content.iter_any()):
                 events += 1

@@ -17,7 +17,7 @@ from listener.cluster.client import Cluster, collection_path
 from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
-from listener.cluster.reflector import Change, Reflector
+from listener.cluster.reflector import SILENCE, Change, Reflector
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,10 @@ _REMEMBERED: Final = 1000  # deleted runs
 class Runs:
     """All PipelineRuns there are. Run it with ``run()``, in a task that you own."""
 
-    def __init__(self, cluster: Cluster, *, namespaces: Sequence[str] = ()) -> None:
-        """``namespaces``: the ones to watch; empty for the whole cluster."""
+    def __init__(
+        self, cluster: Cluster, *, namespaces: Sequence[str] = (), silence: tuple[float, float] = SILENCE
+    ) -> None:
+        """``namespaces``: the ones to watch; empty for the whole cluster; ``silence``: see ``Reflector``."""
         self.namespaces = tuple(namespaces)
         self.reflectors: list[Reflector[PipelineRun]] = [
             Reflector(
@@ -36,6 +38,7 @@ class Runs:
                 path=collection_path("pipelineruns", namespace),
                 decode=decode_pipeline_run,
                 on_change=self._changed,
+                silence=silence,
             )
             for namespace in (self.namespaces or (None,))
         ]

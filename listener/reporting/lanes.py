@@ -211,26 +211,30 @@ class Lanes:
             if not number % _LANES_PER_TURN:
                 await asyncio.sleep(0)
 
-    async def employ(self, hosts: Mapping[str, Notifier], workers: Mapping[str, int]) -> None:
-        """Go on with other hosts or other notifiers for them; lanes to a host that is gone are forgotten.
-
-        Hosts with the same notifier as before go on undisturbed; the others end the deliveries that are under way first, so that
-        no older state arrives after a newer one.
-        """
-        old = [name for name, host in self.hosts.items() if hosts.get(name) is not host.notifier]
+    async def retire(self, hosts: Mapping[str, Notifier]) -> None:
+        """Send nothing more to hosts that ``hosts`` does not have, or has another notifier for; deliveries that are under way
+        end first, so that no older state arrives after a newer one."""
+        old = self._old(hosts)
         for name in old:
             self.hosts[name].retire()
         if staff := [task for name in old for task in self._staff.pop(name, ())]:
             await asyncio.wait(staff)
+
+    def employ(self, hosts: Mapping[str, Notifier], workers: Mapping[str, int]) -> None:
+        """Go on with these, after ``retire``. Lanes to a host that is gone are forgotten; call ``reconsider`` for the others."""
+        old = self._old(hosts)
         for name in old:
             del self.hosts[name]
         for key in [key for key in self._lanes if key.host in old and key.host not in hosts]:
             del self._lanes[key]
-        self._hire({name: hosts[name] for name in hosts if name not in self.hosts}, workers)
         for lane in self._lanes.values():
             if lane.key.host in old:
                 lane.ticket, lane.attempts, lane.not_before = 0, 0, 0.0
-        await self.reconsider([name for name in hosts if name in old])
+        self._hire({name: hosts[name] for name in hosts if name not in self.hosts}, workers)
+        self._changed.set()
+
+    def _old(self, hosts: Mapping[str, Notifier]) -> list[str]:
+        return [name for name, host in self.hosts.items() if hosts.get(name) is not host.notifier]
 
     def _hire(self, hosts: Mapping[str, Notifier], workers: Mapping[str, int]) -> None:
         for name, notifier in hosts.items():

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from listener.cluster.client import ApiError, Cluster, ClusterError, object_path
+from listener.cluster.client import ApiError, Cluster, ClusterError, object_path, worth_a_retry
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from notifiers.base import clock, for_ever
@@ -182,7 +182,7 @@ class Ledger:
         if len(self._recent) > _MAX_RECENT:
             self._recent.popitem(last=False)
         attempts = AsyncRetrying(
-            retry=retry_if_exception(_worth_a_retry),
+            retry=retry_if_exception(worth_a_retry),
             stop=stop_after_attempt(4),
             wait=wait_random_exponential(multiplier=0.3, max=5),
             reraise=True,
@@ -192,7 +192,7 @@ class Ledger:
             try:
                 await self._cluster.merge_patch(path, patch)
             except ClusterError as error:
-                if not _worth_a_retry(error):
+                if not worth_a_retry(error):
                     raise
                 await attempts(self._cluster.merge_patch, path, patch)
         except ApiError as error:
@@ -204,9 +204,3 @@ class Ledger:
     def _give_up(self, key: Key, error: ClusterError) -> None:
         self.failures += 1
         log.warning("%s: could not note what was delivered, a restart may repeat it: %s", key, error)
-
-
-def _worth_a_retry(error: BaseException) -> bool:
-    if isinstance(error, ApiError):
-        return error.status == 429 or error.status >= 500
-    return isinstance(error, ClusterError)

@@ -1,4 +1,4 @@
-"""From changed runs to lanes: the one place where routing, lanes and ledger meet.
+"""From changed runs to lanes: the one place where routing, lanes, ledger, finalizers and Events meet.
 
 Called by the reflector for every change of a PipelineRun. It decides nothing itself: ``routing`` says where a run leads,
 ``lanes`` what is newest there, ``ledger`` remembers what arrived. It knows for each run which lanes it leads to, so that a run
@@ -7,46 +7,81 @@ that is deleted, or leads elsewhere since its commit became known, is withdrawn 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
+from listener.cluster.client import Cluster
+from listener.cluster.events import Events
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
+from listener.reporting.guarantee import Guarantee
 from listener.reporting.lanes import Delivery, Lanes, Permit
 from listener.reporting.ledger import LaneKey, Ledger, Record
 from listener.reporting.pacing import Pace
 from listener.reporting.routing import Router, Target, Unroutable
 from listener.reporting.status import ReadTaskRuns, commit_status
-from notifiers.base import CommitStatus, Notifier
+from notifiers.base import CommitStatus, Notifier, clock, for_ever
 
 log = logging.getLogger(__name__)
 
+_MANY: Final = 5  # failures in a row after which a run tells that its status is late
+_RUNS_PER_TURN: Final = 256  # looked at before other tasks get the loop
+
 
 class Reporter:
-    """Reports runs to Git hosts. ``run_changed`` is called for every change; ``lanes.run()`` and ``ledger.run()`` do the work."""
+    """Reports runs to Git hosts. ``run_changed`` is called for every change; what ``parts()`` names does the work."""
 
     def __init__(
         self,
+        cluster: Cluster,
         *,
         router: Router,
         notifiers: Mapping[str, Notifier],
-        ledger: Ledger,
         read_task_runs: ReadTaskRuns,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
-        self.ledger = ledger
+        """``workers``, ``pace``, ``permit``: see ``Lanes``; ``on_delivery`` hears of each attempt's end."""
+        self._permit: Permit = permit or (lambda _: for_ever())
+        self.ledger = Ledger(cluster, permit=self._permit)
+        self.guarantee = Guarantee(cluster, permit=self._permit)
+        self.events = Events(cluster)
         self.lanes = Lanes(
-            notifiers, compose=self._compose, on_delivery=self._delivered, workers=workers, pace=pace, permit=permit
+            notifiers,
+            compose=self._compose,
+            on_delivery=self._delivered,
+            workers=workers,
+            pace=pace,
+            permit=self._permit,
         )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
         self.outcomes: Counter[tuple[str, str]] = Counter()  #: deliveries by (host, result)
+        self.seen = 0  #: runs seen, each once
         self._router, self._read_task_runs, self._on_delivery = router, read_task_runs, on_delivery
         self._leads_to: dict[str, tuple[LaneKey, ...]] = {}  # by run UID
+        self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
+        self._guaranteeing: set[str] = set()  # their UIDs, where the service guarantees delivery
+
+    async def run(self) -> None:
+        """Note, guarantee and tell until cancelled; ``lanes.run()`` is apart, for it starts later."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.ledger.run())
+            group.create_task(self.guarantee.run())
+            group.create_task(self.events.run())
+
+    async def flush(self) -> None:
+        """Wait until what was delivered is noted and told; while ``run`` still runs."""
+        await self.ledger.flush()
+        await self.guarantee.flush()
+        await self.events.flush()
+
+    # What changes
 
     def run_changed(self, change: Change[PipelineRun]) -> None:
         """Take a run's newest state into account. Quick, and raises nothing for whatever a run contains."""
@@ -54,6 +89,37 @@ class Reporter:
         if change.deleted:
             self._gone(run)
             return
+        self.seen += change.previous is None
+        self._route(run)
+
+    async def reconfigure(
+        self,
+        router: Router,
+        notifiers: Mapping[str, Notifier],
+        *,
+        workers: Mapping[str, int],
+        runs: Callable[[], Iterable[PipelineRun]],
+    ) -> None:
+        """Go on by another configuration: every run is looked at anew, and what was refused is tried again.
+
+        Hosts whose notifier stays are not disturbed. When it returns, the old notifiers are no longer in use.
+        """
+        await self.lanes.retire(notifiers)
+        self.lanes.employ(notifiers, workers)
+        self._router = router  # in one step with the above: a run that changes now finds both new
+        for number, run in enumerate(list(runs()), start=1):
+            self._route(run)
+            if not number % _RUNS_PER_TURN:
+                await asyncio.sleep(0)
+        await self.lanes.reconsider(notifiers)
+
+    async def shards_changed(self) -> None:
+        """Other runs are ours than before."""
+        await self.lanes.reconsider()
+        for run in list(self._guarded.values()):
+            self._guard(run)
+
+    def _route(self, run: PipelineRun) -> None:
         routed = self._router.route(run)
         if isinstance(routed, Unroutable):
             self._complain(run, routed)
@@ -64,45 +130,82 @@ class Reporter:
         for key in self._leads_to.get(run.uid, ()):
             if key not in lanes:
                 self.lanes.withdraw(key, run)
-        if not lanes:
+        if lanes:
+            self._leads_to[run.uid] = tuple(lanes)
+            self._offer(run, lanes)
+        else:
             self._leads_to.pop(run.uid, None)
-            return
-        self._leads_to[run.uid] = tuple(lanes)
+        guaranteed = any(target.guaranteed for target in routed)
+        if guaranteed or run.kept:
+            self._guarded[run.uid] = run
+            (self._guaranteeing.add if guaranteed else self._guaranteeing.discard)(run.uid)
+            self._guard(run)
+        elif run.uid in self._guarded:
+            self._unguard(run.uid)
+
+    def _offer(self, run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> None:
         records = ledgers.read(run)
+        home = self._home(run)
         for key, target in lanes.items():
-            self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None)
+            self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None, home=home)
+
+    def _home(self, run: PipelineRun) -> str:
+        """What decides which replica a run belongs to: its commit; its name where it leads to none."""
+        lanes = self._leads_to.get(run.uid)
+        return lanes[0].sha if lanes else str(run.key)
 
     def _gone(self, run: PipelineRun) -> None:
         self.unroutable.pop(run.uid, None)
+        self._unguard(run.uid)
         for key in self._leads_to.pop(run.uid, ()):
             self.lanes.withdraw(key, run)
 
     def _complain(self, run: PipelineRun, why: Unroutable) -> None:
-        if self.unroutable.get(run.uid) != why:
-            self.unroutable[run.uid] = why
-            log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
+        if self.unroutable.get(run.uid) == why:
+            return
+        self.unroutable[run.uid] = why
+        log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
+        if self._permit(str(run.key)) > clock():
+            self.events.tell(run, "CommitStatusUnroutable", f"service {why.service}: {why.reason}")
+
+    # Finalizers
+
+    def _guard(self, run: PipelineRun) -> None:
+        home = self._home(run)
+        if self._permit(home) <= clock():
+            return
+        lanes = self._leads_to.get(run.uid, ())
+        keep = run.uid in self._guaranteeing and not all(self.lanes.settled(key, run) for key in lanes)
+        self.guarantee.want(run, keep, home=home)
+
+    def _unguard(self, uid: str) -> None:
+        self._guarded.pop(uid, None)
+        self._guaranteeing.discard(uid)
+
+    # What became of it
 
     async def _compose(self, run: PipelineRun, target: Target, deleted: bool) -> CommitStatus:
         return await commit_status(run, target, deleted=deleted, read_task_runs=self._read_task_runs)
 
     def _delivered(self, delivery: Delivery) -> None:
-        host, run = delivery.lane.host, delivery.run
+        host, run, lane = delivery.lane.host, delivery.run, delivery.lane
         self.outcomes[host, delivery.result] += 1
-        if delivery.result in ("delivered", "already_there"):
-            log.info(
-                "%s: %s shows %s on %s@%s",
-                run.key,
-                host,
-                delivery.state,
-                delivery.lane.repository,
-                delivery.lane.sha[:8],
-            )
-            self.ledger.note(
-                run, delivery.lane, Record(delivery.state, delivery.memo), final=delivery.final, home=delivery.home
-            )
-        elif delivery.result == "permanent":
-            log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
-        else:
-            log.warning("%s: %s did not take %s, will try again: %s", run.key, host, delivery.state, delivery.error)
+        match delivery.result:
+            case "delivered" | "already_there":
+                log.info("%s: %s shows %s on %s@%s", run.key, host, delivery.state, lane.repository, lane.sha[:8])
+                record = Record(delivery.state, delivery.memo)
+                self.ledger.note(run, lane, record, final=delivery.final, home=delivery.home)
+            case "permanent":
+                log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
+                self.events.tell(run, "CommitStatusRefused", f"{host}: {delivery.error}")
+            case "late":
+                log.info("%s: left to the replica that holds its shard now: %s", run.key, delivery.error)
+            case _:
+                log.warning("%s: %s did not take %s, will try again: %s", run.key, host, delivery.state, delivery.error)
+                if delivery.attempts == _MANY:
+                    told = f"{host} has not taken it {_MANY} times, trying on: {delivery.error}"
+                    self.events.tell(run, "CommitStatusDelayed", told)
+        if (guarded := self._guarded.get(run.uid)) is not None:
+            self._guard(guarded)
         if self._on_delivery is not None:
             self._on_delivery(delivery)

@@ -66,6 +66,7 @@ class Target:
     ref: str | None = None
     service: str = ""
     commit_from: str = ""  #: where the commit was found, for explanations
+    guaranteed: bool = False  #: the run must stay until its final status has arrived
 
     @property
     def lane(self) -> LaneKey:
@@ -143,7 +144,17 @@ class Router:
             repository = self._repository(wanted, values)
             sha, place = find_commit(rule.commit, run, values, repository=repository)
             targets.append(
-                Target(wanted.host, repository, sha, context, url=url, ref=ref, service=service, commit_from=place)
+                Target(
+                    wanted.host,
+                    repository,
+                    sha,
+                    context,
+                    url=url,
+                    ref=ref,
+                    service=service,
+                    commit_from=place,
+                    guaranteed=rule.service.deliver == "guaranteed",
+                )
             )
         return tuple(targets)
 

@@ -25,9 +25,9 @@ _NEEDS_TASK_RUNS = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELL
 
 
 def reported_outcome(run: PipelineRun, *, deleted: bool) -> Outcome:
-    """What to report of ``run``: a run that is gone before it finished is never left pending."""
+    """What to report of ``run``: a run that is gone, or going, before it finished is never left pending."""
     what = outcome(run)
-    return Outcome.DELETED if deleted and not what.final else what
+    return Outcome.DELETED if (deleted or run.deleting) and not what.final else what
 
 
 async def commit_status(
@@ -41,7 +41,7 @@ async def commit_status(
         sha=target.sha,
         context=target.context,
         outcome=what,
-        description=sentence(run, task_runs, deleted=deleted),
+        description=sentence(run, task_runs, deleted=deleted or run.deleting),
         target_url=target.url,
         ref=target.ref,
     )

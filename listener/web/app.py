@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,16 +11,15 @@ from aiohttp import web
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.runs import Runs
 from listener.web import logs, pages, probes, requests, status
-from listener.web.auth import Users
 from listener.web.probes import Trouble
+from listener.web.requests import Access
 
 _MAX_BODY: Final = 1024  # bytes; nothing here takes one
 
 
 def create_app(
     *,
-    users: Users,
-    default_namespace: str | None,
+    access: Access,
     runs: Runs,
     log_source: logs.LogSource,
     read_task_runs: Callable[[PipelineRun], Awaitable[list[TaskRun]]],
@@ -28,12 +28,11 @@ def create_app(
 ) -> web.Application:
     """The application with all its routes."""
     app = web.Application(client_max_size=_MAX_BODY)
-    app[requests.USERS] = users
-    app[requests.DEFAULT_NAMESPACE] = default_namespace or ""
+    app[requests.ACCESS] = access
     app[status.RUNS] = runs
     app[logs.LOGS] = log_source
     app[logs.READING] = {}
-    app.on_shutdown.append(logs.cut_all)
+    app[probes.STOPPING] = asyncio.Event()
     app[pages.TASK_RUNS] = read_task_runs
     app[probes.TROUBLES] = troubles
     app[probes.METRICS] = metrics
@@ -51,3 +50,9 @@ def create_app(
         ]
     )
     return app
+
+
+async def stop_streams(app: web.Application) -> None:
+    """The service stops: not ready from now on, no new streams, and whoever reads one is told."""
+    app[probes.STOPPING].set()
+    await logs.cut_all(app)

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from aiohttp import HttpVersion11, web
 
 from listener.cluster.names import Key
+from listener.web.probes import STOPPING
 from listener.web.requests import check_parameters, key_of, refuse, seconds_of
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ _PARAMETERS: Final = {
     "step": "only this step",
 }
 _PLANNED: Final = frozenset({"follow", "from", "order", "tail", "timestamps", "exit-status"})
+_FAREWELL: Final = 1.0  # seconds for a reader to take the last words
+_STOPPED: Final = b"# interrupted: the listener is stopping, the run goes on; ask again for its log\n"
 _HEADERS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
     "X-Content-Type-Options": "nosniff",
@@ -53,7 +56,7 @@ class LogSource(Protocol):
 
 
 # Requests whose stream is open, by id: a request is a mapping and has no hash.
-READING: Final[web.AppKey[dict[int, web.Request]]] = web.AppKey("reading")
+READING: Final[web.AppKey[dict[int, tuple[web.Request, web.StreamResponse]]]] = web.AppKey("reading")
 LOGS: Final = web.AppKey("logs", LogSource)
 
 
@@ -66,6 +69,8 @@ async def logs(request: web.Request) -> web.StreamResponse:
     if colour not in ("auto", "always", "never"):
         refuse(web.HTTPBadRequest, "color: give never, always or auto")
     source = request.app[LOGS]
+    if request.app[STOPPING].is_set():
+        refuse(web.HTTPServiceUnavailable, "the listener is stopping; ask again", headers={"Retry-After": "2"})
     if why := source.refusal():
         refuse(web.HTTPServiceUnavailable, why, headers={"Retry-After": "10"})
     response = web.StreamResponse(headers=_HEADERS)
@@ -74,7 +79,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     else:  # nginx asks its upstreams with HTTP/1.0 unless told otherwise: the end of the connection is the end of the body
         response.force_close()
     await response.prepare(request)
-    request.app[READING][id(request)] = request
+    request.app[READING][id(request)] = (request, response)
     stream = source.stream(
         key, wait=wait, colour=colour, task=request.query.get("task"), step=request.query.get("step")
     )
@@ -96,8 +101,19 @@ async def logs(request: web.Request) -> web.StreamResponse:
 
 
 async def cut_all(app: web.Application) -> None:
-    """The service stops: cut every stream, before aiohttp would close their connections properly."""
-    for request in list(app[READING].values()):
+    """The service stops: tell every reader and cut the streams, before aiohttp would close their connections properly."""
+    await asyncio.gather(*(_tell_and_cut(*reading) for reading in list(app[READING].values())))
+
+
+async def _tell_and_cut(request: web.Request, response: web.StreamResponse) -> None:
+    # What is written is whole lines, each piece at once, so this one cannot come into the middle of another.
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(_FAREWELL):
+            await response.write(_STOPPED)
+    transport = request.transport
+    if transport is not None and not transport.get_write_buffer_size() and request.version >= HttpVersion11:
+        transport.close()  # as good as cut, for the last chunk is missing; what was sent still arrives
+    else:
         _cut(request)
 
 

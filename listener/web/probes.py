@@ -1,11 +1,13 @@
 """``/health``, ``/livez``, ``/readyz`` and ``/metrics``: for machines that ask whether all is well, without credentials.
 
-``/health`` is the original's. ``/livez`` says that the process answers. ``/readyz`` is 503 until every PipelineRun is known; after that
-it stays 200, for logs can be served while a Git host is down, and names what is ill, why and since when.
+``/health`` is the original's. ``/livez`` says that the process answers. ``/readyz`` is 503 until every PipelineRun is known, and from the
+moment the service is told to stop; in between it stays 200, for logs can be served while a Git host is down, and names what is
+ill, why and since when.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ class Trouble:
 
 
 TROUBLES: Final[web.AppKey[Callable[[], list[Trouble]]]] = web.AppKey("troubles")
+STOPPING: Final = web.AppKey("stopping", asyncio.Event)  #: set when the service is about to end
 METRICS: Final[web.AppKey[Callable[[], bytes]]] = web.AppKey("metrics")
 
 
@@ -40,12 +43,13 @@ async def livez(_: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Ready or not, with a line per trouble."""
-    ready = request.app[RUNS].ready
+    stopping = request.app[STOPPING].is_set()
+    ready = request.app[RUNS].ready and not stopping
     troubles = [
         {"what": t.what, "why": t.why, "since": datetime.fromtimestamp(t.since, UTC).isoformat(timespec="seconds")}
         for t in request.app[TROUBLES]()
     ]
-    body = {"ready": ready, "troubles": troubles}
+    body = {"ready": ready, "troubles": troubles} | ({"stopping": True} if stopping else {})
     return web.json_response(body, status=200 if ready else 503)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from aiohttp import web
@@ -19,8 +20,16 @@ from listener.web.auth import CHALLENGE, User, Users
 _DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,7}(?:\.\d{1,3})?)s?)?")
 MAX_WAIT: Final = 24 * 3600.0
 
-USERS: Final = web.AppKey("users", Users)
-DEFAULT_NAMESPACE: Final = web.AppKey("default_namespace", str)
+
+@dataclass(slots=True)
+class Access:
+    """Who may ask, and what a short path means; both may change while the service runs."""
+
+    users: Users
+    default_namespace: str | None
+
+
+ACCESS: Final = web.AppKey("access", Access)
 
 
 def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str, str] | None = None) -> NoReturn:
@@ -30,7 +39,7 @@ def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str,
 
 def user_of(request: web.Request) -> User:
     """The authenticated user, or 401 with a challenge."""
-    user = request.app[USERS].authenticate(request.headers.get("Authorization"))
+    user = request.app[ACCESS].users.authenticate(request.headers.get("Authorization"))
     if user is None:
         refuse(web.HTTPUnauthorized, "give a user name and password (HTTP Basic)", headers=CHALLENGE)
     return user
@@ -40,7 +49,7 @@ def key_of(request: web.Request) -> Key:
     """The run that the path names, if the user may know of it; else 401, 400 or 404."""
     user = user_of(request)
     name = request.match_info["run"]
-    namespace = request.match_info.get("namespace") or request.app[DEFAULT_NAMESPACE]
+    namespace = request.match_info.get("namespace") or request.app[ACCESS].default_namespace
     if not namespace:
         refuse(
             web.HTTPBadRequest,

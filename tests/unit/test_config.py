@@ -13,10 +13,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from listener.assembly import read_settings
 from listener.config import (
     Config,
     ConfigError,
     Host,
+    Leases,
     Runs,
     Service,
     User,
@@ -24,7 +26,6 @@ from listener.config import (
     json_schema,
     load,
     read_secret,
-    require_users,
     schema_text,
 )
 from listener.template import Missing, Reference, Template
@@ -73,7 +74,7 @@ def test_the_shipped_schema_is_what_the_types_say() -> None:
     assert (CONFIG / "listener.schema.json").read_text() == schema_text(), "run 'make schema'"
 
 
-@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service])
+@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases])
 def test_every_key_stands_in_the_shipped_file_and_has_a_description(model: type[Any]) -> None:
     text = (CONFIG / "listener.yaml").read_text()
     for name, field in model.model_fields.items():
@@ -201,10 +202,10 @@ def test_half_of_the_environments_credentials_is_refused(env: dict[str, str]) ->
 
 def test_with_nobody_who_may_log_in_it_does_not_start(path: Path) -> None:
     path.write_text(GOOD.replace("users: [{name: ci, password_env: PASSWORD, namespaces: [ci]}]\n", ""))
-    loaded = load(path, known_kinds=KINDS, env=ENV)
     with pytest.raises(ConfigError, match="AUTH_USERNAME and AUTH_PASSWORD"):
-        require_users(loaded, {})
-    assert require_users(loaded, {"AUTH_USERNAME": "a", "AUTH_PASSWORD": "b"}) == ("a", "b")
+        read_settings(path, ENV)
+    settings = read_settings(path, {**ENV, "AUTH_USERNAME": "a", "AUTH_PASSWORD": "b"})
+    assert settings.environment_user == ("a", "b")
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)

@@ -1,0 +1,150 @@
+"""From a configuration to the parts that it describes: notifiers, users, Leases. Reads secrets, makes no request."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from listener.cluster.client import Cluster, own_namespace
+from listener.cluster.lease import Leases, Times
+from listener.config import Config, Host, auth_from_environment, load, read_secret
+from listener.config_problems import ConfigError, Problem
+from listener.reporting.pacing import Pace
+from listener.web.auth import User
+from notifiers.base import HostSettings, Notifier
+from notifiers.registry import discover, known_kinds
+
+log = logging.getLogger(__name__)
+
+GRACE: Final = 15.0  # seconds for what is queued to be delivered at the end
+_RELOAD: Final = 2.0  # seconds between two looks at the configuration and its secrets
+
+
+class StartError(Exception):
+    """The service cannot run as it is set up; one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a service is made from."""
+
+    config: Config
+    folder: Path  #: file names in the configuration are relative to this
+    kinds: Mapping[str, type[Notifier]]
+    env: Mapping[str, str]
+    environment_user: tuple[str, str] | None = None  #: AUTH_USERNAME and AUTH_PASSWORD
+    path: Path | None = None  #: the configuration's file, read again when it changes; None: never
+    host: str = "0.0.0.0"  # noqa: S104 - a service in a pod listens on every address
+    port: int = 8080
+    grace: float = GRACE
+    pace: Pace = field(default_factory=Pace)
+    reload_every: float = _RELOAD  #: seconds
+    watch_silence: tuple[float, float] = (75.0, 90.0)  #: seconds without a byte until a watch counts as dead
+
+
+def read_settings(path: Path, env: Mapping[str, str], *, kinds: Mapping[str, type[Notifier]] | None = None) -> Settings:
+    """The settings that a configuration file and the environment make. Raises ``ConfigError``.
+
+    ``kinds``: notifiers that are loaded already; those that are needed beyond are loaded.
+    """
+    kinds = dict(kinds or {})
+    loaded = load(path, known_kinds={*known_kinds(), *kinds}, env=env)
+    for problem in loaded.warnings:
+        log.warning("%s", problem)
+    user = auth_from_environment(env)
+    if user is None and not loaded.config.users:
+        hint = "add users: to the file, or set AUTH_USERNAME and AUTH_PASSWORD"
+        raise ConfigError([Problem(str(path), None, "users", "nobody may log in", hint)])
+    wanted = {host.kind for host in loaded.config.hosts.values()} - set(kinds)
+    return Settings(
+        config=loaded.config,
+        folder=path.parent,
+        kinds=kinds | (discover(only=wanted) if wanted else {}),
+        env=env,
+        environment_user=user,
+        path=path,
+    )
+
+
+def build_notifiers(settings: Settings) -> dict[str, Notifier]:
+    """A notifier for each entry of ``hosts:``. Raises ``StartError`` that names the entry."""
+    notifiers: dict[str, Notifier] = {}
+    for name, host in settings.config.hosts.items():
+        notifiers[name] = build_notifier(name, host, settings)
+    return notifiers
+
+
+def build_notifier(name: str, host: Host, settings: Settings) -> Notifier:
+    """The notifier of one entry. Raises ``StartError``."""
+    if host.kind not in settings.kinds:
+        raise StartError(f"hosts.{name}: the notifier {host.kind} cannot be loaded, the log says why")
+    try:
+        return settings.kinds[host.kind](_host_settings(name, host, settings))
+    except (ValueError, OSError) as error:
+        raise StartError(f"hosts.{name}: {error}") from None
+
+
+def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
+    return HostSettings(
+        name=name,
+        url=host.url,
+        token_file=settings.folder / host.token_file if host.token_file else None,
+        token=settings.env.get(host.token_env) if host.token_env else None,
+        ca_file=settings.folder / host.ca_file if host.ca_file else None,
+        threads=host.threads,
+        seconds_between_writes=host.seconds_between_writes,
+    )
+
+
+def users_of(settings: Settings) -> list[User]:
+    """The users of the configuration and of the environment. Raises ``StartError`` for an unreadable password file."""
+    users = []
+    for user in settings.config.users:
+        try:
+            if user.password_file is not None:
+                password = read_secret(settings.folder / user.password_file)
+            else:
+                password = settings.env[user.password_env or ""]
+        except (OSError, ValueError, KeyError) as error:
+            raise StartError(f"password of user {user.name}: {error}") from None
+        users.append(User(user.name, password.encode(), frozenset(user.namespaces)))
+    if settings.environment_user is not None:
+        name, password = settings.environment_user
+        users.append(User(name, password.encode(), frozenset({"*"})))
+    return users
+
+
+def build_leases(settings: Settings, cluster: Cluster, *, on_change: Callable[[], None]) -> Leases | None:
+    """The Leases of ``leases:``; None without it. Raises ``StartError`` where no namespace is known."""
+    wanted = settings.config.leases
+    if wanted is None:
+        return None
+    namespace = wanted.namespace or own_namespace(settings.env)
+    if namespace is None:
+        raise StartError("leases.namespace: not in a pod, so say in which namespace the Leases are to be")
+    pod = settings.env.get("POD_NAME") or socket.gethostname()
+    return Leases(
+        cluster,
+        namespace=namespace,
+        name=wanted.name,
+        shards=wanted.shards,
+        identity=f"{pod}_{os.getpid()}_{secrets.token_hex(4)}",
+        times=Times(duration=wanted.duration, renew=wanted.renew_deadline, retry=wanted.retry_period),
+        on_change=on_change,
+    )
+
+
+def files_of(settings: Settings) -> list[Path]:
+    """The files that the configuration names, and itself: when one of them changes, it is time to read it again."""
+    config, folder = settings.config, settings.folder
+    names = [user.password_file for user in config.users]
+    for host in config.hosts.values():
+        names += [host.token_file, host.ca_file]
+    files = [settings.path] if settings.path is not None else []
+    return files + [folder / name for name in names if name]
