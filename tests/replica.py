@@ -63,9 +63,9 @@ class Replica:
     async def get(self, path: str) -> tuple[int, str]:
         """Ask without credentials: a probe or the metrics."""
         timeout = aiohttp.ClientTimeout(total=10)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{await self.port()}", timeout=timeout) as session:
-            async with session.get(path) as response:
-                return response.status, await response.text()
+        url = f"http://127.0.0.1:{await self.port()}{path}"
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.status, await response.text()
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's values over all series that carry ``labels``."""

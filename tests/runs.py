@@ -33,9 +33,7 @@ def start(cluster: KubernetesApi, name: str, state: str | None = "running", **mo
 
 def move(cluster: KubernetesApi, name: str, state: str) -> None:
     """Give a run another condition, as Tekton does."""
-    cluster.patch(
-        "pipelineruns", "team-a", f"service-xyz-run-{name}", {"status": {"conditions": [CONDITIONS[state]]}}
-    )
+    cluster.patch("pipelineruns", "team-a", f"service-xyz-run-{name}", {"status": {"conditions": [CONDITIONS[state]]}})
 
 
 def delete(cluster: KubernetesApi, name: str) -> None:

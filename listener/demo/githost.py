@@ -54,6 +54,7 @@ class HostFault:
     reset: bool = False  #: close the connection without looking at the request
     accept_then_hang: bool = False  #: do what was asked and never answer
     drip: float | None = None  #: seconds between the bytes of the answer
+    until: asyncio.Event | None = None  #: do what was asked and answer properly, but not before this is set
     hits: int = 0
 
 
@@ -180,6 +181,11 @@ class GitHost:
         if fault.accept_then_hang:
             await handler(request)
             await asyncio.Event().wait()
+        if fault.until is not None:
+            answer = await handler(request)
+            self._arrived.set()
+            await fault.until.wait()
+            return answer
         if fault.drip is not None:
             return await _drip(request, await handler(request), fault.drip)
         return web.Response(status=fault.status or 500, text=fault.body, headers=fault.headers)

@@ -58,7 +58,9 @@ class KubernetesApi:
         self._watch_began = asyncio.Event()
         self._cut = asyncio.Event()
         # What tests and stories do to the cluster, without HTTP.
-        self.get = lambda resource, namespace, name: self.store.get(resource, namespace, name).object
+        self.get: Callable[[str, str, str], Json] = lambda resource, namespace, name: (
+            self.store.get(resource, namespace, name).object
+        )
         self.delete = self.store.delete
         self.patch = self.store.merge_patch
 
