@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint format bench schema clean help
+.PHONY: demo test lint format bench chaos schema clean help
 
 help:  ## this text
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ format: $(VENV)/.dev  ## put the code into shape
 
 bench: $(VENV)/.dev  ## measure start-up and delivery; prints a table
 	$(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around them fails; ARGS="--seed N" plays one again
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 schema: $(VENV)/.dev  ## write config/listener.schema.json from the types
 	$(BIN)/python -m listener.config > config/listener.schema.json

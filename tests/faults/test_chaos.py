@@ -1,0 +1,15 @@
+"""The short form of ``make chaos``: half a minute of three replicas while everything around them fails at random."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from tests.chaos.run import chaos
+
+
+async def test_whatever_fails_every_commit_shows_its_newest_runs_end(tmp_path: Path) -> None:
+    seed = secrets.randbelow(2**32)
+    found = await chaos(tmp_path, seed=seed, runs=120, seconds=20, replicas=3)
+    again = f"python -m tests.chaos --seed {seed} --runs 120 --minutes {20 / 60} --replicas 3"
+    assert not found.broken, f"{again}\n{found}\n" + "\n".join(found.broken)
