@@ -4,7 +4,8 @@ A lane is a (host, repository, commit, context). It holds only the newest desire
 read. Among runs on one lane the younger wins (creationTimestamp, then UID): an older run never overwrites it. One delivery per lane
 at a time, so that no older request can overtake. Each host has its own queue, workers and pauses (``hosts``, ``pacing``): one host's
 trouble never delays another. Finals go before intermediates. What is retryable is tried again for as long as the run exists; what is
-permanent is told once and tried again when the configuration or a token changes. With several replicas only the one that holds the
+permanent is told once and tried again when the configuration or a token changes. A run that was overruled is told so on itself (``OVERRULED``
+in its ledger), for the younger one may be pruned first, and whoever starts then must not take the older for the newest. With several replicas only the one that holds the
 lane's shard sends (``permit``); the others keep the lane's state, so that they can take over at any moment.
 
 Not promised: every intermediate state. A run that is done before ``pending`` went out is reported once, as done.
@@ -23,7 +24,7 @@ from typing import Final
 
 from listener.cluster.objects import PipelineRun
 from listener.reporting.hosts import Budgets, Host
-from listener.reporting.ledger import LaneKey, Record
+from listener.reporting.ledger import OVERRULED, LaneKey, Record
 from listener.reporting.pacing import Budget, Pace
 from listener.reporting.routing import Target
 from listener.reporting.status import reported_outcome
@@ -68,14 +69,15 @@ class Lane:
     """The state of one lane. Only ``Lanes`` and its hosts touch it."""
 
     __slots__ = (
-        "attempts", "deleted", "home", "key", "memo", "not_before", "order", "refused", "run", "runs", "sending", "shown",
+        "attempts", "deleted", "home", "key", "memo", "not_before", "order", "overruled", "refused", "run", "runs", "sending", "shown",
         "since", "target", "ticket", "urgent",
     )  # fmt: skip
 
     def __init__(self, key: LaneKey, target: Target, run: PipelineRun, home: str) -> None:
         self.key, self.target, self.run, self.home = key, target, run, home
         self.order = run.order
-        self.runs: set[str] = set()  # UIDs of the runs in the cluster that lead here
+        self.runs: dict[str, PipelineRun] = {}  # the runs in the cluster that lead here, by UID
+        self.overruled: set[str] = set()  # UIDs of those that were told so
         self.deleted = False
         self.shown: str | None = None  # the host's word that it shows for ``run``, as far as we know
         self.refused: str | None = None  # the word that it refused for good
@@ -97,15 +99,17 @@ class Lanes:
         *,
         compose: Compose,
         on_delivery: Callable[[Delivery], None],
+        on_overruled: Callable[[LaneKey, PipelineRun, str], None] = lambda *_: None,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
     ) -> None:
-        """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, must be quick and not raise;
+        """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane, a run that a
+        younger one has overtaken there, and its home; both must be quick and not raise;
         ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
         to a home, see ``offer``; without it for ever."""
         self.hosts: dict[str, Host] = {}
-        self._compose, self._on_delivery = compose, on_delivery
+        self._compose, self._on_delivery, self._on_overruled = compose, on_delivery, on_overruled
         self._pace = pace or Pace()
         self._permit: Permit = permit or (lambda _: for_ever())
         self._budgets = Budgets(self._pace)
@@ -134,12 +138,13 @@ class Lanes:
             self._adopt(lane, target, run, known)
         elif run.uid != lane.run.uid:
             if run.order < lane.order:
-                lane.runs.add(run.uid)
+                lane.runs[run.uid] = run
+                self._overrule(lane)
                 return
             self._adopt(lane, target, run, known)
         elif known is not None and not self._mine(lane):
             lane.shown, lane.memo = known.state, known.memo or lane.memo  # another replica's work
-        lane.runs.add(run.uid)
+        lane.runs[run.uid] = run
         lane.run, lane.target = run, target
         self._consider(lane)
 
@@ -149,7 +154,8 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is None:
             return
-        lane.runs.discard(run.uid)
+        lane.runs.pop(run.uid, None)
+        lane.overruled.discard(run.uid)
         if lane.run.uid == run.uid and not lane.deleted:
             lane.run, lane.deleted = run, True
             self._consider(lane)
@@ -161,7 +167,7 @@ class Lanes:
         if lane is None or lane.run.uid != run.uid:
             return True
         what, word = self._wanted(lane)
-        return what.final and word in (lane.shown, lane.refused)
+        return what.final and self._nothing_to_say(lane, word)
 
     def _adopt(self, lane: Lane, target: Target, run: PipelineRun, known: Record | None) -> None:
         """``run`` is the youngest on this lane: from now on the lane is its."""
@@ -179,7 +185,7 @@ class Lanes:
             return  # looked at again when the delivery has ended
         what, word = self._wanted(lane)
         host, queued = self.hosts[lane.key.host], lane.ticket != 0
-        if word in (lane.shown, lane.refused) or not self._mine(lane):
+        if self._nothing_to_say(lane, word) or not self._mine(lane):
             if queued:
                 lane.ticket = 0
             self._done(host, lane)
@@ -191,6 +197,18 @@ class Lanes:
             host.waiting[lane.key] = lane.since
         lane.urgent = what.final
         host.put(lane)
+
+    def _overrule(self, lane: Lane) -> None:
+        """Once the host shows the younger run, the older ones must be silent for ever."""
+        if len(lane.runs) < 2 or lane.shown is None or not self._mine(lane):
+            return
+        for uid, run in lane.runs.items():
+            if uid != lane.run.uid and uid not in lane.overruled and run.order < lane.order:
+                lane.overruled.add(uid)
+                self._on_overruled(lane.key, run, lane.home)
+
+    def _nothing_to_say(self, lane: Lane, word: str) -> bool:
+        return word in (lane.shown, lane.refused) or lane.shown == OVERRULED
 
     def _wanted(self, lane: Lane) -> tuple[Outcome, str]:
         what = reported_outcome(lane.run, deleted=lane.deleted)
@@ -281,6 +299,7 @@ class Lanes:
                 lane.sending = False
                 host.end(budget, asked=asked)
                 self._consider(lane)  # queues it again first, so that nobody takes a retry for the end
+                self._overrule(lane)
                 self._forget_if_done(lane)
                 self._changed.set()
 
@@ -288,7 +307,7 @@ class Lanes:
         """Send what the lane wants. False if nothing was sent."""
         run, target, deleted = lane.run, lane.target, lane.deleted
         what, word = self._wanted(lane)
-        if word in (lane.shown, lane.refused) or not self._mine(lane):
+        if self._nothing_to_say(lane, word) or not self._mine(lane):
             return False
         try:
             status = await self._compose(run, target, deleted)
@@ -353,7 +372,7 @@ class Lanes:
     def _forget_if_done(self, lane: Lane) -> None:
         if lane.runs or lane.sending or lane.ticket:
             return
-        if self._mine(lane) or lane.shown == self._wanted(lane)[1]:
+        if self._mine(lane) or self._nothing_to_say(lane, self._wanted(lane)[1]):
             self._lanes.pop(lane.key, None)
         else:
             self._orphans.append((time.monotonic(), lane.key))

@@ -35,6 +35,10 @@ _MAX_PENDING: Final = 50_000
 _MAX_RECENT: Final = 4_096
 
 
+#: A record's state on a run that a younger one has overtaken: it must stay silent even when the younger one is gone.
+OVERRULED: Final = "overruled"
+
+
 class LaneKey(NamedTuple):
     """A place on a Git host that shows one state: GitHub compares contexts without regard to case, and so do we."""
 

@@ -20,7 +20,7 @@ from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
 from listener.reporting.guarantee import Guarantee
 from listener.reporting.lanes import Delivery, Lanes, Permit
-from listener.reporting.ledger import LaneKey, Ledger, Record
+from listener.reporting.ledger import OVERRULED, LaneKey, Ledger, Record
 from listener.reporting.pacing import Pace
 from listener.reporting.routing import Router, Target, Unroutable
 from listener.reporting.status import ReadTaskRuns, commit_status
@@ -56,6 +56,7 @@ class Reporter:
             notifiers,
             compose=self._compose,
             on_delivery=self._delivered,
+            on_overruled=self._overruled,
             workers=workers,
             pace=pace,
             permit=self._permit,
@@ -186,6 +187,12 @@ class Reporter:
 
     async def _compose(self, run: PipelineRun, target: Target, deleted: bool) -> CommitStatus:
         return await commit_status(run, target, deleted=deleted, read_task_runs=self._read_task_runs)
+
+    def _overruled(self, lane: LaneKey, run: PipelineRun, home: str) -> None:
+        if (known := ledgers.read(run).get(lane.digest)) is None or known.state != OVERRULED:
+            self.ledger.note(run, lane, Record(OVERRULED), final=True, home=home)
+        if run.uid in self._guarded:
+            self._guard(run)
 
     def _delivered(self, delivery: Delivery) -> None:
         host, run, lane = delivery.lane.host, delivery.run, delivery.lane

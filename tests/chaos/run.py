@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from listener.cluster.objects import FINALIZER
 from listener.demo.githost import GitHost, HostFault
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
@@ -133,7 +134,8 @@ class Chaos:
             cluster.create("pipelineruns", life.body())
         elif event.what == "move":
             cluster.patch("pipelineruns", NAMESPACE, life.name, life.condition(event.detail))
-        else:
+        elif FINALIZER in cluster.get("pipelineruns", NAMESPACE, life.name)["metadata"].get("finalizers", ()):
+            # From here on the listener has promised; of a run that it never saw, nobody could know.
             cluster.delete("pipelineruns", NAMESPACE, life.name)
 
     async def _fail(self, event: Event) -> None:
@@ -184,7 +186,12 @@ class Chaos:
 
     def _left(self) -> list[str]:
         there = {name for _, name in self._scene.cluster.store.names("pipelineruns")}
-        return [life.name for life in self._plan.lives if life.pruned and life.name in there]
+        deleted = [life.name for life in self._plan.lives if life.pruned and life.name in there]
+        return [name for name in deleted if "deletionTimestamp" in self._meta(name)]
+
+    def _meta(self, name: str) -> dict[str, Any]:
+        meta: dict[str, Any] = self._scene.cluster.get("pipelineruns", NAMESPACE, name)["metadata"]
+        return meta
 
     async def _calm(self) -> None:
         """Wait until all is as it should be, or until it is clear that it will not be."""

@@ -327,3 +327,23 @@ async def test_row_30_the_old_runs_last_word_is_on_its_way_when_the_new_run_begi
         await one.logged("service-xyz-run-new: gitlab shows success")
         assert await one.stop() == 0
     assert build(scene) == ["running", "failed", "running", "success"]
+
+
+async def test_row_30_the_old_run_stays_silent_when_the_new_one_was_pruned_and_the_listener_restarted(
+    scene: Scene,
+) -> None:
+    async with replica(scene) as one:
+        await one.logged("lanes lead to commits")
+        start(scene.cluster, "old", pipeline="build", **OLD)
+        await scene.gitlab.wait_for(lambda _: build(scene) == ["running"])
+        start(scene.cluster, "new", "succeeded", pipeline="build", **NEW)
+        await one.logged("service-xyz-run-new: gitlab shows success")
+        await noted(scene, "old", "overruled")
+        await one.kill()
+    move(scene.cluster, "old", "failed")
+    delete(scene.cluster, "new")
+    async with replica(scene) as two:
+        start(scene.cluster, "mark", "succeeded")
+        await shows(scene, "mark", "success")
+        assert await two.stop() == 0
+    assert build(scene) == ["running", "success"]
