@@ -194,6 +194,9 @@ def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
         url=host.url,
         token_file=settings.folder / host.token_file if host.token_file else None,
         token=settings.env.get(host.token_env) if host.token_env else None,
+        app_id=host.app_id,
+        private_key_file=settings.folder / host.private_key_file if host.private_key_file else None,
+        installation_id=host.installation_id,
         ca_file=settings.folder / host.ca_file if host.ca_file else None,
         threads=host.threads,
     )

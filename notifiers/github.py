@@ -8,6 +8,7 @@ again, so it is given connections that refuse redirects.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import time
@@ -31,9 +32,11 @@ from notifiers.base import (
     PermanentError,
     Receipt,
     RetryableError,
+    UnauthorizedError,
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.github_app import Installations
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, is_sha, usable_url
 
@@ -103,7 +106,9 @@ class GitHubNotifier(Notifier):
         self._api, self._web = api_and_web(base_url(settings, Consts.DEFAULT_BASE_URL))
         self._host = hostname(self._api)
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
-        self._workers = Workers(settings, url=self._api, token=Token(settings), make=self._client)
+        self._token = Token(settings) if settings.app_id is None and settings.private_key_file is None else None
+        credentials = self._token or Installations(settings, api=self._api, refusal=refusal)
+        self._workers = Workers(settings, url=self._api, token=credentials, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -124,7 +129,18 @@ class GitHubNotifier(Notifier):
             raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a repository: {why}")
         if not is_sha(status.sha):
             raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
-        return await self._workers.call(lambda requester, session: self._deliver(requester, session, status))
+        return await self._workers.call(
+            lambda requester, session: self._deliver(requester, session, status), repository=status.repository
+        )
+
+    def account(self, repository: str) -> str:
+        """For whom GitHub counts a request about ``repository``: requests with one text share their limits. Holds no secret.
+
+        Of a token it tells a part of its SHA-256, of an App the owner: each installation has limits of its own.
+        """
+        if self._token is None:
+            return f"{self._api} installation of {repository.partition('/')[0].lower()}"
+        return f"{self._api} {hashlib.sha256(self._token.current()[0].encode()).hexdigest()[:12]}"
 
     async def close(self) -> None:
         await self._workers.close()
@@ -172,6 +188,10 @@ class GitHubNotifier(Notifier):
         if answer is None or not isinstance(error, github.GithubException):
             hint = _HINTS.get(answer.status_code, "") if answer is not None else ""
             raise trouble_of(self._host, error, session, hint=hint) from None
+        if answer.status_code == 401 and self._token is None:
+            what = f"{self._host} answered 401: {said(message_of(error.data))}"
+            advice = "the token of the App's installation is refused, another one is fetched"
+            raise UnauthorizedError(f"{what}; {advice}", status=401) from None
         raise refusal(self._host, answer.status_code, message_of(error.data), answer.headers) from None
 
 
