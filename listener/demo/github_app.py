@@ -89,7 +89,7 @@ class Apps:
     async def _grant(self, request: web.Request) -> web.Response:
         app = self._app(request)
         owner = _owner(request, app)
-        body: dict[str, Any] = await request.json() if request.can_read_body else {}
+        body: dict[str, Any] = await request.json() if await request.read() else {}
         wanted: dict[str, str] = body.get("permissions") or app.permissions
         if any(app.permissions.get(name) not in (level, "write") for name, level in wanted.items()):
             _fail(422, "The permissions requested are not granted to this installation.")
