@@ -366,7 +366,7 @@ class _Checks:
             self._problem((*where, first), f"give {token} or a GitHub App, not both")
         elif missing := [field for field in _APP[:2] if getattr(host, field) is None]:
             needs = "a GitHub App needs app_id and private_key_file; installation_id may be left out"
-            self._problem(where, f"{' and '.join(missing)} is missing", needs)
+            self._problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", needs)
 
     def _one_of(self, where: tuple[str | int, ...], first: str, a: str | None, second: str, b: str | None) -> None:
         if a and b:
