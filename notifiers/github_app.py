@@ -116,8 +116,6 @@ class Installations:
             number, asked = self._configured or owner.installation or 0, self._clock()
             token, lasts = self._requests.token(number, repository, jwt, session)
         except NotifierError as error:
-            # A host, or a proxy on the way, may repeat in its answer what it was sent.
-            error.args = tuple(str(part).replace(jwt, "[token]") for part in error.args)
             if isinstance(error, UnauthorizedError):
                 self._key.refused(generation)
             if isinstance(error, PermanentError) and error.status == 404:

@@ -72,11 +72,12 @@ class AppRequests:
             raise trouble_of(self._host, error, session) from None
         if answer.status_code == (200 if method == "GET" else CREATED):
             return answer
-        raise self._refused(answer, repository) from None
+        raise self._refused(answer, repository, jwt) from None
 
-    def _refused(self, answer: requests.Response, repository: str) -> NotifierError:
+    def _refused(self, answer: requests.Response, repository: str, jwt: str) -> NotifierError:
         """The error for an answer to a request that was made as the App."""
-        status, message = answer.status_code, str(_object(answer).get("message") or "")
+        # A host, or a proxy on the way, may repeat what it was sent; here it is whole, further on a message is cut.
+        status, message = answer.status_code, str(_object(answer).get("message") or "").replace(jwt, "[token]")
         if status == 401:
             what = f"{self._host} answered 401: {said(message)}; the App's key is refused"
             advice = "are app_id and private_key_file of the same App, and is this machine's clock right?"

@@ -92,7 +92,7 @@ async def test_no_failure_tells_a_token_a_jwt_or_the_key(
     with pytest.raises(NotifierError) as raised:
         await notifier.deliver(status(repository=ACME))
     secrets = {entry.headers["authorization"].partition(" ")[2] for entry in host.asked}
-    secrets |= {secret.rpartition(".")[2] for secret in secrets} | set(key().private.splitlines()[1:-1])
+    secrets |= {part[:20] for secret in secrets for part in secret.split(".")} | set(key().private.splitlines()[1:-1])
     told = "".join([str(raised.value), repr(raised.value), *traceback.format_exception(raised.value)])
     told += everything_logged.text + "".join(repr(record.args) for record in everything_logged.records)
     told += f"{notifier!r} {[repr(value) for value in vars(notifier).values()]}"
