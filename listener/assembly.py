@@ -96,6 +96,9 @@ def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
         url=host.url,
         token_file=settings.folder / host.token_file if host.token_file else None,
         token=settings.env.get(host.token_env) if host.token_env else None,
+        app_id=host.app_id,
+        private_key_file=settings.folder / host.private_key_file if host.private_key_file else None,
+        installation_id=host.installation_id,
         ca_file=settings.folder / host.ca_file if host.ca_file else None,
         threads=host.threads,
         seconds_between_writes=host.seconds_between_writes,
@@ -145,6 +148,6 @@ def files_of(settings: Settings) -> list[Path]:
     config, folder = settings.config, settings.folder
     names = [user.password_file for user in config.users]
     for host in config.hosts.values():
-        names += [host.token_file, host.ca_file]
+        names += [host.token_file, host.private_key_file, host.ca_file]
     files = [settings.path] if settings.path is not None else []
     return files + [folder / name for name in names if name]

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from listener.config_problems import ConfigError, Problem, did_you_mean, problems_of
+from listener.config_secrets import check_private_key, read_secret
 from listener.config_yaml import Document, parse_yaml
 from listener.template import Template
 
@@ -42,8 +43,12 @@ _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAMESPACE_GLOB: Final = re.compile(r"[-a-z0-9*?]{1,63}")
 _RUN_GLOB: Final = re.compile(r"[-a-z0-9.*?]*(?:\$\(service\))?[-a-z0-9.*?]*")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MAX_SECRET: Final = 64 * 1024
 BUILT_IN: Final = ("gitlab", "github")  # kinds that need a token
+_APP: Final = (
+    "app_id",
+    "private_key_file",
+    "installation_id",
+)  # what github may be given instead; the first two are needed
 
 
 def _url(text: str) -> str:
@@ -172,6 +177,15 @@ class Host(_Model):
     )
     token_env: EnvironmentName | None = Field(
         None, description="Environment variable that holds the token, instead of token_file."
+    )
+    app_id: int | None = Field(
+        None, ge=1, description="Number of a GitHub App with the permission Commit statuses: write, instead of a token."
+    )
+    private_key_file: Text | None = Field(
+        None, description="PEM file with a private key of the App. Relative to this file's folder."
+    )
+    installation_id: int | None = Field(
+        None, ge=1, description="The App's installation for all repositories. Without it: looked up for each owner."
     )
     ca_file: Text | None = Field(None, description="PEM file with the certificate authority of a self-signed host.")
     threads: int = Field(4, ge=1, le=32, description="Statuses sent to this host at once.")
@@ -407,10 +421,23 @@ class _Checks:
         if host.kind not in self._kinds:
             hint = did_you_mean(host.kind, self._kinds) or f"known are {', '.join(sorted(self._kinds))}"
             self._problem((*where, "kind"), f"no notifier of kind {host.kind}", hint)
-        if host.kind in BUILT_IN or host.token_file or host.token_env:
+        if any(getattr(host, field) is not None for field in _APP):
+            self._check_app(where, host)
+        elif host.kind in BUILT_IN or host.token_file or host.token_env:
             self._one_of(where, "token_file", host.token_file, "token_env", host.token_env)
         if host.url and host.url.startswith("http://"):
             self.warn((*where, "url"), f"{host.url} is not encrypted: the token can be read on the way", "use https://")
+
+    def _check_app(self, where: tuple[str | int, ...], host: Host) -> None:
+        first = next(field for field in _APP if getattr(host, field) is not None)
+        token = "token_file" if host.token_file else "token_env" if host.token_env else None
+        if host.kind != "github":
+            self._problem((*where, first), "is for hosts of kind github", "give token_file (or token_env)")
+        elif token is not None:
+            self._problem((*where, first), f"give {token} or a GitHub App, not both")
+        elif missing := [field for field in _APP[:2] if getattr(host, field) is None]:
+            needs = "a GitHub App needs app_id and private_key_file; installation_id may be left out"
+            self._problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", needs)
 
     def _one_of(self, where: tuple[str | int, ...], first: str, a: str | None, second: str, b: str | None) -> None:
         if a and b:
@@ -465,6 +492,8 @@ class _Checks:
         for name, host in self._parts.hosts.items():
             if host.token_file:
                 self._check_secret(("hosts", name, "token_file"), host.token_file)
+            if host.private_key_file:
+                self._check_key(("hosts", name, "private_key_file"), host.private_key_file)
             if host.ca_file:
                 path = self._document.path.parent / host.ca_file
                 if not path.is_file() or not os.access(path, os.R_OK):
@@ -477,20 +506,14 @@ class _Checks:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._problem(where, f"{name}: {reason}", "mount the secret there, or correct the path")
 
-
-def read_secret(path: Path) -> str:
-    """A secret file's content without its last newline. Raises ``OSError``, or ``ValueError`` for an empty or huge file."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_SECRET + 1)
-    if len(content) > _MAX_SECRET:
-        raise ValueError("longer than 64 KiB, that is no secret")
-    try:
-        text = content.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8 text") from None
-    if not text:
-        raise ValueError("the file is empty")
-    return text
+    def _check_key(self, where: tuple[str | int, ...], name: str) -> None:
+        try:
+            check_private_key(self._document.path.parent / name)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._problem(where, f"{name}: {reason}", "mount the secret there, or correct the path")
+        except ValueError as error:
+            self._problem(where, f"{name}: {error}", "GitHub gives one on the App's page, under 'Private keys'")
 
 
 def auth_from_environment(env: Mapping[str, str]) -> tuple[str, str] | None:

@@ -79,6 +79,9 @@ class HostSettings:
     url: str | None  #: the host's base URL, None for the public one
     token_file: Path | None = None
     token: str | None = field(default=None, repr=False)  #: from the environment; the file wins when both are given
+    app_id: int | None = None  #: a GitHub App instead of a token: its number, with private_key_file
+    private_key_file: Path | None = None  #: PEM; read again when it changes
+    installation_id: int | None = None  #: of the App, for all repositories; None: it is looked up for each owner
     ca_file: Path | None = None
     request_timeout: float = 8.0  #: seconds for connecting and for each wait for bytes
     threads: int = 4  #: requests in flight at once

@@ -1,7 +1,7 @@
 """Running a blocking client library beside an event loop, one HTTP request at a time.
 
 python-gitlab and PyGithub block, and their objects are not thread-safe: so each notifier has a few threads of its own and as many clients,
-each used by one thread at a time and made anew when the token changes. What is promised: the loop never waits for a socket;
+each used by one thread at a time and made anew when the token changes or is another's. What is promised: the loop never waits for a socket;
 a delivery ends within a bound even if the host drips its answer, and its thread with it; none begins after its deadline; a cancelled
 delivery gives its thread back as soon as its request has ended. Not promised: that a cancelled or timed out request did not reach the host.
 """
@@ -22,7 +22,7 @@ from notifiers.base import (
     clock,
     for_ever,
 )
-from notifiers.credentials import Token
+from notifiers.credentials import Credentials
 from notifiers.session import OneRequestSession
 
 _OVERALL: Final = 3.0  # times the request timeout: connecting, sending and an answer that drips, all in all
@@ -66,9 +66,9 @@ class Workers(Generic[C]):
     """As many requests at once as ``settings.threads`` says, each with a client of its own."""
 
     def __init__(
-        self, settings: HostSettings, *, url: str, token: Token, make: Callable[[str, OneRequestSession], C]
+        self, settings: HostSettings, *, url: str, token: Credentials, make: Callable[[str, OneRequestSession], C]
     ) -> None:
-        """``make`` builds a client from a token and a session to ``url``; it makes no request."""
+        """``token`` is asked before each call; ``make`` builds a client from a token and a session to ``url``, and makes no request."""
         self._settings, self._token, self._make = settings, token, make
         self._limit = settings.request_timeout * _OVERALL
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix=f"notify-{settings.name}")
@@ -81,15 +81,22 @@ class Workers(Generic[C]):
         self._in_flight: dict[asyncio.Future[Any], _Slot[C]] = {}
         self._closed = False
 
-    async def call(self, function: Callable[[C, OneRequestSession], T], *, until: Callable[[], float] = for_ever) -> T:
-        """``function`` on a thread, with a client and its session.
+    async def call(
+        self,
+        function: Callable[[C, OneRequestSession], T],
+        *,
+        repository: str = "",
+        until: Callable[[], float] = for_ever,
+    ) -> T:
+        """``function`` on a thread, with a client and its session; the client has the token for ``repository``.
 
         Raises what it raises, or ``RetryableError`` when there was no turn, or no end, within three request timeouts, and
         ``TooLateError`` when there was none before ``until()``, see ``Notifier.deliver``.
         """
         slot = await self._take()
+        slot.session.rearm()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._run, slot, function, until)
+        work = loop.run_in_executor(self._pool, self._run, slot, function, repository, until)
         self._in_flight[work] = slot
         watchdog = _Watchdog(slot.session, work, limit=clock() + self._limit, until=until)
         work.add_done_callback(self._give_back)
@@ -118,10 +125,17 @@ class Workers(Generic[C]):
             work.exception()  # seen: nobody may be waiting any more, and asyncio would complain
         self._idle.put_nowait(self._in_flight.pop(work))
 
-    def _run(self, slot: _Slot[C], function: Callable[[C, OneRequestSession], T], until: Callable[[], float]) -> T:
+    def _run(
+        self,
+        slot: _Slot[C],
+        function: Callable[[C, OneRequestSession], T],
+        repository: str,
+        until: Callable[[], float],
+    ) -> T:
         """On a thread."""
-        token, generation = self._token.current()
+        token, generation = "", -1
         try:
+            token, generation = self._token.of(repository, slot.session)
             if slot.client is None or slot.generation != generation:
                 slot.client, slot.generation = self._make(token, slot.session), generation
             # The last look before the request, for the process may have been stopped since it was decided on.
@@ -129,10 +143,11 @@ class Workers(Generic[C]):
                 raise TooLateError(f"{self._settings.name}: too late to begin")
             return function(slot.client, slot.session)
         except NotifierError as error:
-            if isinstance(error, UnauthorizedError):
-                self._token.refused(generation)
-            # A host, or a proxy on the way, may repeat in its answer what it was sent.
-            error.args = tuple(str(part).replace(token, "[token]") for part in error.args)
+            if token:
+                if isinstance(error, UnauthorizedError):
+                    self._token.refused(generation)
+                # A host, or a proxy on the way, may repeat in its answer what it was sent.
+                error.args = tuple(str(part).replace(token, "[token]") for part in error.args)
             raise
         except Exception as error:  # a defect: the message must not be trusted, the type may help to find it
             raise RetryableError(f"{self._settings.name}: {type(error).__name__} in the client library") from None

@@ -30,10 +30,12 @@ from notifiers.base import (
     PermanentError,
     Receipt,
     RetryableError,
+    UnauthorizedError,
     for_ever,
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.github_app import Installations
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, is_sha, usable_url
 
@@ -108,8 +110,9 @@ class GitHubNotifier(Notifier):
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
         given = settings.seconds_between_writes
         self.write_interval = WRITE_INTERVAL if given is None else given
-        self._token = Token(settings)
-        self._workers = Workers(settings, url=self._api, token=self._token, make=self._client)
+        self._token = Token(settings) if settings.app_id is None and settings.private_key_file is None else None
+        credentials = self._token or Installations(settings, api=self._api, refusal=refusal)
+        self._workers = Workers(settings, url=self._api, token=credentials, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
@@ -126,6 +129,8 @@ class GitHubNotifier(Notifier):
         return f"{self._web}/{repository}/commit/{sha}"
 
     def account(self, repository: str) -> str:
+        if self._token is None:  # each installation of an App has limits of its own
+            return f"{self._api} installation of {repository.partition('/')[0].lower()}"
         return f"{self._api} {self._token.fingerprint()}"
 
     async def deliver(
@@ -136,7 +141,9 @@ class GitHubNotifier(Notifier):
         if not is_sha(status.sha):
             raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
         return await self._workers.call(
-            lambda requester, session: self._deliver(requester, session, status), until=until
+            lambda requester, session: self._deliver(requester, session, status),
+            repository=status.repository,
+            until=until,
         )
 
     async def close(self) -> None:
@@ -185,6 +192,10 @@ class GitHubNotifier(Notifier):
         if answer is None or not isinstance(error, github.GithubException):
             hint = _HINTS.get(answer.status_code, "") if answer is not None else ""
             raise trouble_of(self._host, error, session, hint=hint) from None
+        if answer.status_code == 401 and self._token is None:
+            what = f"{self._host} answered 401: {said(message_of(error.data))}"
+            advice = "the token of the App's installation is refused, another one is fetched"
+            raise UnauthorizedError(f"{what}; {advice}", status=401) from None
         raise refusal(self._host, answer.status_code, message_of(error.data), answer.headers) from None
 
 

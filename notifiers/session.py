@@ -52,6 +52,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def __init__(self, timeout: float) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.answer: requests.Response | None = None
+        self.aborted = False
         self._timeout = timeout
         self._connection: Any = None  # urllib3's, one at a time
 
@@ -75,6 +76,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         self.answer = None
+        if self.aborted:  # between two requests of one delivery
+            raise requests.exceptions.Timeout
         response = super().send(
             request, stream=True, timeout=self._timeout, verify=verify, cert=cert, proxies=dict(proxies or {})
         )
@@ -93,6 +96,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return response
 
     def abort(self) -> None:
+        self.aborted = True
         sock = getattr(self._connection, "sock", None)
         while sock is not None and not isinstance(sock, socket.socket):
             sock = getattr(sock, "socket", None)  # TLS inside TLS, to a proxy that speaks it
@@ -126,8 +130,12 @@ class OneRequestSession(requests.Session):
         self._adapter.answer = None
 
     def abort(self) -> None:
-        """Cut off the request that another thread is making: it fails there like a lost connection."""
+        """Cut off the request that another thread is making: it fails there like a lost connection, and so do those after it."""
         self._adapter.abort()
+
+    def rearm(self) -> None:
+        """Before a thread is given the session: requests may be made again."""
+        self._adapter.aborted = False
 
 
 def _target(url: str, headers: Mapping[str, str]) -> str:

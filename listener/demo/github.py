@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
+from listener.demo.github_app import App, Apps
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
 
@@ -33,14 +34,23 @@ class GitHub(GitHost):
         self.limit, self.used, self.reset = limit, 0, int(time.time()) + 3600
         self.write_gap = write_gap
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
+        self.apps = Apps()
         self._last_write = 0.0
         self._ids = itertools.count(1)
+
+    def add_app(
+        self, app_id: int, public_key_pem: str, installations: dict[str, int], *, lifetime: float = 3600
+    ) -> App:
+        """A GitHub App; ``installations``: owner → number of the installation, ``lifetime``: seconds that its tokens last."""
+        app = App(app_id=app_id, public_key=public_key_pem, installations=dict(installations), lifetime=lifetime)
+        return self.apps.add(app)
 
     def routes(self) -> list[web.RouteDef]:
         routes = []
         for prefix in ("", "/api/v3"):
             repository = f"{prefix}/repos/{{owner}}/{{repo}}"
             routes += [
+                *self.apps.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -72,7 +82,9 @@ class GitHub(GitHost):
     def _enter(self, request: web.Request) -> Project:
         """Authentication, limits, repository: in the order in which the real one looks at them."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() not in ("token", "bearer") or token not in self.tokens | self.weak_tokens:
+        owner = self.apps.owner_of(token)
+        known = owner is not None or token in self.tokens | self.weak_tokens
+        if scheme.lower() not in ("token", "bearer") or not known:
             self._fail(401, "Bad credentials")
         if self.used >= self.limit:
             self._fail(403, "API rate limit exceeded for user ID 1.")
@@ -87,6 +99,8 @@ class GitHub(GitHost):
             self._fail(404, "Not Found")
         if token in self.weak_tokens and request.method == "POST":
             self._fail(403, "Resource not accessible by personal access token")
+        if owner not in (None, project.path.partition("/")[0].lower()):
+            self._fail(403, "Resource not accessible by integration")
         return project
 
     async def _create(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from notifiers.base import HostSettings, Notifier
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
+from tests.app_key import APP, key
 from tests.unit.notifiers.host import Host
 from tests.unit.notifiers.scene import TOKEN
 
@@ -70,3 +72,21 @@ def gitlab(connect: Connect) -> Notifier:
 @pytest.fixture
 def github(connect: Connect) -> Notifier:
     return connect(GitHubNotifier)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "app.pem"
+    file.write_text(key().private)
+    return file
+
+
+@pytest.fixture
+def scripted(connect: Connect, host: Host, key_file: Path) -> Callable[..., Notifier]:
+    """``scripted()``: a notifier that is given a GitHub App, whose installation is configured, so that it asks for tokens only."""
+
+    def make(**settings: Any) -> Notifier:
+        given = {"token": None, "app_id": APP, "private_key_file": key_file, "installation_id": 678, **settings}
+        return connect(GitHubNotifier, **given)
+
+    return make

@@ -162,7 +162,7 @@ class Host:
                 await asyncio.sleep(0.05)  # dripping is what is tested
             return False
         if answer.how == "echo":
-            wire = Answer(answer.status, {"message": f"you sent {dict(headers)}"}).wire()
+            wire = Answer(answer.status, {"message": f"you sent {dict(sorted(headers.items()))}"}).wire()
         writer.write(wire)
         await writer.drain()
         return True

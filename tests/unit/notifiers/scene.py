@@ -8,6 +8,8 @@ from notifiers.base import CommitStatus, Outcome
 
 TOKEN = "glpat-very-secret-token"
 SHA = "4f1c2d3e5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d"
+GRANTED = {"token": "ghs_granted0123456789", "expires_at": "2001-01-01T01:00:00Z"}  # to an App's installation
+DATE = {"Date": "Mon, 01 Jan 2001 00:00:00 GMT"}
 
 
 def status(**fields: Any) -> CommitStatus:

@@ -9,12 +9,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from notifiers.base import HostSettings, Notifier, RetryableError
+from notifiers.session import OneRequestSession
 from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import CREATED, Answer, Host
 from tests.unit.notifiers.scene import TOKEN, status
@@ -194,3 +196,15 @@ async def test_an_answer_that_unpacks_to_much_more_is_not_read_to_its_end(host: 
         await notifier.deliver(status())
     host.default = Answer()
     await asyncio.gather(*(notifier.deliver(status()) for _ in range(8)))
+
+
+async def test_a_session_that_was_cut_off_makes_no_request_until_it_is_given_out_again(host: Host) -> None:
+    session = OneRequestSession(host.url, timeout=5.0)
+    session.abort()
+    with pytest.raises(requests.exceptions.Timeout):
+        await asyncio.to_thread(session.get, host.url)
+    assert not host.asked
+    session.rearm()
+    await asyncio.to_thread(session.get, host.url)
+    session.close()
+    assert len(host.asked) == 1

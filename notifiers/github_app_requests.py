@@ -1,0 +1,129 @@
+"""What a GitHub App asks GitHub for, one request each: the installation that sees a repository, and a token of an installation.
+
+GitHub's rules (REST documentation, "Apps", and "Authenticating as a GitHub App"): an App proves itself with a JWT that its private key signs
+(RS256); a token lasts an hour. No message holds a token, a JWT or a key. Nothing is kept here, see ``github_app``.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import requests
+from github import Auth
+
+from notifiers.answers import CREATED, error_of, hostname, said, trouble_of
+from notifiers.base import HostSettings, NotifierError, PermanentError, RetryableError, UnauthorizedError
+from notifiers.credentials import one_line_of_ascii
+from notifiers.session import OneRequestSession, verify_option
+
+LONGEST: Final = 3600.0  # seconds that GitHub says a token lasts
+_PERMISSIONS: Final = {"statuses": "write"}  # all that the token shall be able to do
+_HINTS: Final = {
+    403: "is the App's installation suspended?",
+    422: "the App needs the permission 'Commit statuses: write', and the repository's owner has to accept it",
+}
+
+Refusal = Callable[[str, int, str, Mapping[str, str]], NotifierError]  # host, status, message, headers
+
+
+class AppRequests:
+    """One App on one host. Keeps nothing but the settings; raises ``NotifierError`` and nothing else."""
+
+    def __init__(self, settings: HostSettings, *, app_id: int, api: str, refusal: Refusal) -> None:
+        self._app_id, self._configured = app_id, settings.installation_id
+        self._api, self._host, self._refusal = api, hostname(api), refusal
+        self._verify = verify_option(settings)
+
+    def installation(self, repository: str, jwt: str, session: OneRequestSession) -> int:
+        """The App's installation that sees ``repository``."""
+        found = self._ask(session, jwt, "GET", f"/repos/{repository}/installation", repository=repository)
+        number = _object(found).get("id")
+        if type(number) is not int:
+            raise RetryableError(f"{self._host}: its answer names no installation; is the url right?")
+        return number
+
+    def token(self, installation: int, repository: str, jwt: str, session: OneRequestSession) -> tuple[str, float]:
+        """A new token of an installation, and how many seconds after the request it ends. ``repository`` is for messages."""
+        path = f"/app/installations/{installation}/access_tokens"
+        answer = self._ask(session, jwt, "POST", path, repository=repository, json={"permissions": _PERMISSIONS})
+        data = _object(answer)
+        try:
+            token = one_line_of_ascii(data["token"], "the answer")
+        except (KeyError, ValueError, AttributeError):
+            raise RetryableError(f"{self._host}: its answer holds no token; is the url right?") from None
+        return token, lifetime(data.get("expires_at"), answer.headers.get("date"))
+
+    def _ask(
+        self, session: OneRequestSession, jwt: str, method: str, path: str, *, repository: str, json: Any = None
+    ) -> requests.Response:
+        """One request as the App. Raises what any answer but the wanted one means."""
+        session.forget_answer()
+        headers = {
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {jwt}",
+            "User-Agent": "tekton-pipeline-listener",
+        }
+        try:
+            answer = session.request(method, self._api + path, json=json, headers=headers, verify=self._verify)
+        except Exception as error:  # whatever comes of whatever the host sent
+            raise trouble_of(self._host, error, session) from None
+        if answer.status_code == (200 if method == "GET" else CREATED):
+            return answer
+        raise self._refused(answer, repository, jwt) from None
+
+    def _refused(self, answer: requests.Response, repository: str, jwt: str) -> NotifierError:
+        """The error for an answer to a request that was made as the App."""
+        # A host, or a proxy on the way, may repeat what it was sent; here it is whole, further on a message is cut.
+        status, message = answer.status_code, str(_object(answer).get("message") or "").replace(jwt, "[token]")
+        if status == 401:
+            what = f"{self._host} answered 401: {said(message)}; the App's key is refused"
+            advice = "are app_id and private_key_file of the same App, and is this machine's clock right?"
+            return UnauthorizedError(f"{what}: {advice}", status=status)
+        error = self._refusal(self._host, status, message, answer.headers)
+        if not isinstance(error, PermanentError):
+            return error
+        hint = _HINTS.get(status, "")
+        if status == 404:
+            number = f" with installation_id {self._configured}" if self._configured is not None else ""
+            hint = f"the GitHub App {self._app_id} is not installed for {repository}{number}: install it there, or correct app_id"
+        return error_of(self._host, status, message, answer.headers, hint=hint)
+
+
+def lifetime(expires_at: object, date: str | None) -> float:
+    """Seconds from an answer's ``Date`` until its ``expires_at`` (ISO 8601), between 0 and an hour.
+
+    Where one of them is missing or cannot be read: an hour, as documented; a token that ends before that is refused with 401 and replaced.
+    """
+    try:
+        seconds = (
+            datetime.fromisoformat(str(expires_at)) - email.utils.parsedate_to_datetime(date or "")
+        ).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return LONGEST
+    return min(max(seconds, 0.0), LONGEST)
+
+
+def usable_key(text: str, origin: str) -> str:
+    """``text`` if it is an RSA private key in PEM that can sign, else raises ``ValueError``; ``origin`` is its file."""
+    try:
+        signed(1, text)
+    except Exception:  # PyJWT's, cryptography's and OpenSSL's errors have no common base; none may quote the key
+        raise ValueError(f"{origin} does not hold an RSA private key in PEM format without a passphrase") from None
+    return text
+
+
+def signed(app_id: int, key: str) -> str:
+    """A JWT of the App, good for five minutes, issued a minute ago: GitHub takes ten minutes at most and no time to come."""
+    return Auth.AppAuth(app_id, key).create_jwt()
+
+
+def _object(answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON object; whatever else it is becomes its message."""
+    try:
+        data = answer.json()
+    except ValueError:
+        return {"message": answer.text}
+    return data if isinstance(data, dict) else {}
