@@ -100,6 +100,7 @@ def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
         private_key_file=settings.folder / host.private_key_file if host.private_key_file else None,
         installation_id=host.installation_id,
         ca_file=settings.folder / host.ca_file if host.ca_file else None,
+        request_timeout=host.timeout,
         threads=host.threads,
         seconds_between_writes=host.seconds_between_writes,
     )

@@ -189,6 +189,13 @@ class Host(_Model):
     )
     ca_file: Text | None = Field(None, description="PEM file with the certificate authority of a self-signed host.")
     threads: int = Field(4, ge=1, le=32, description="Statuses sent to this host at once.")
+    timeout: float = Field(
+        8.0,
+        ge=0.1,
+        le=60,
+        strict=False,
+        description="Seconds for connecting and for each wait for bytes; three times that for a whole request.",
+    )
     seconds_between_writes: float | None = Field(
         None,
         ge=0,

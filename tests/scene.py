@@ -46,6 +46,8 @@ class Scene:
     github: GitHub
     services: str = SERVICES
     more: str = ""
+    gitlab_options: str = ""  #: more keys of the host's entry, each with a comma before it
+    github_options: str = ", seconds_between_writes: 0"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write_config(self) -> Path:
@@ -61,8 +63,8 @@ class Scene:
             users:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}
             hosts:
-              gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token}}
-              github: {{kind: github, url: "{self.github.url}", token_file: github-token, seconds_between_writes: 0}}
+              gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token{self.gitlab_options}}}
+              github: {{kind: github, url: "{self.github.url}", token_file: github-token{self.github_options}}}
         """
         path = self.folder / "listener.yaml"
         path.write_text(textwrap.dedent(text) + self.more + self.services)
@@ -77,7 +79,7 @@ class Scene:
         loaded = load(self.write_config(), known_kinds=discover(), env=env)
         options = {"host": "127.0.0.1", "port": 0, "grace": 5.0, **self.settings, **settings}
         async with Service(
-            Settings(config=loaded.config, folder=self.folder, kinds=discover(), env=env, **options)
+            Settings(config=loaded.config, folder=self.folder, path=loaded.path, kinds=discover(), env=env, **options)
         ) as service:
             yield service
 
