@@ -198,7 +198,6 @@ class Host:
         """Close what the failure is about: the account's budget, or the host's circuit."""
         if isinstance(error, UnauthorizedError) or error.status in _LIMITED:
             self.answered(budget, accepted=False)
-            budget.failed(error)
             budget.close(error)
         else:
             self.circuit.lane_failed(lane.key, error)

@@ -52,7 +52,7 @@ class Gate:
         self.pace, self.interval = pace, interval
         self.opens = 0.0  #: loop time
         self.cautious = False  #: the next request goes alone
-        self.failures = 0  #: in a row
+        self.closings = 0  #: in a row
         self.in_flight = 0
         self.problem: tuple[str, float] | None = None  #: the first failure in a row, and since when (time.time())
         self.listeners: set[Callable[[], None]] = set()  #: told when a request has ended
@@ -75,21 +75,23 @@ class Gate:
             tell()
 
     def close(self, error: RetryableError) -> None:
-        """The host does not want to be asked: wait as long as it says, and as long as the failures in a row ask for."""
-        pause = self.pace.after(max(self.failures, 1), error, self.pace.host)
+        """The host does not want to be asked: wait as long as it says; where it does not say, or says so again and again, as
+        long as the failures in a row ask for."""
+        now, said = asyncio.get_running_loop().time(), error.retry_after or 0.0
+        self.problem = self.problem or (str(error), time.time())
+        pause = said
+        if not self.cautious or now >= self.opens:  # else it was on its way already when another one closed the gate
+            self.closings += 1
+            attempt = self.closings - 1 if said else self.closings
+            pause = max(said, self.pace.after(attempt, error, self.pace.host) if attempt else 0.0)
         if isinstance(error, UnauthorizedError):
             pause = max(pause, self.pace.unauthorized)
-        pause = min(max(pause, error.retry_after or 0.0), LONGEST_HOLD)
-        self.opens = max(self.opens, asyncio.get_running_loop().time() + pause)
+        self.opens = max(self.opens, now + min(pause, LONGEST_HOLD))
         self.cautious = True
-
-    def failed(self, error: RetryableError) -> None:
-        self.failures += 1
-        self.problem = self.problem or (str(error), time.time())
 
     def answered(self) -> bool:
         """The host answered as it should. True if that opened the gate for those that wait."""
-        opened, self.cautious, self.failures, self.problem = self.cautious, False, 0, None
+        opened, self.cautious, self.closings, self.problem = self.cautious, False, 0, None
         return opened
 
 
@@ -129,7 +131,7 @@ class Circuit(Gate):
 
     def lane_failed(self, lane: object, error: RetryableError) -> None:
         """``lane`` got no answer that makes sense: no connection, a time-out, 5xx."""
-        self.failed(error)
+        self.problem = self.problem or (str(error), time.time())
         # Without a status there was no answer: that is the host's trouble, or the network's, and never one repository's.
         self._failing.add(lane if error.status is not None else len(self._failing))
         if self.cautious or len(self._failing) >= _SEVERAL or error.retry_after is not None:

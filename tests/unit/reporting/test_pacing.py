@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from tenacity import wait_fixed, wait_none
+from tenacity import wait_exponential, wait_fixed, wait_none
 
 from listener.reporting.hosts import Budgets
 from listener.reporting.pacing import LONGEST_HOLD, Budget, Circuit, Pace
@@ -64,6 +64,25 @@ async def test_no_host_can_make_us_wait_for_more_than_an_hour() -> None:
     budget = Budget(SLOW)
     budget.close(RetryableError("429", status=429, retry_after=1e12))
     assert budget.earliest(final=True) <= now() + LONGEST_HOLD
+
+
+async def test_a_host_that_says_how_long_is_asked_just_then_and_later_if_it_says_so_again() -> None:
+    budget, error = Budget(SLOW), RetryableError("429", status=429, retry_after=0.01)
+    budget.close(error)
+    assert budget.earliest(final=True) <= now() + 0.01
+    budget.opens = now()  # the time has come
+    budget.close(error)
+    assert budget.earliest(final=True) > now() + 4.9
+
+
+async def test_requests_that_were_on_their_way_when_the_gate_closed_do_not_make_the_pause_longer() -> None:
+    budget, error = (
+        Budget(Pace(lane=wait_none(), host=wait_exponential(multiplier=10))),
+        RetryableError("503", status=503),
+    )
+    for _ in range(4):
+        budget.close(error)
+    assert budget.earliest(final=True) <= now() + 10
 
 
 async def test_a_refused_token_waits_at_least_half_a_minute() -> None:
