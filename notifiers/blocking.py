@@ -135,7 +135,9 @@ class Workers(Generic[C]):
         """On a thread."""
         token, generation = "", -1
         try:
+            slot.session.hide("")  # what is fetched now may be the token itself
             token, generation = self._token.of(repository, slot.session)
+            slot.session.hide(token)
             if slot.client is None or slot.generation != generation:
                 slot.client, slot.generation = self._make(token, slot.session), generation
             # The last look before the request, for the process may have been stopped since it was decided on.

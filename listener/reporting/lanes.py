@@ -77,7 +77,7 @@ class Lane:
         self.key, self.target, self.run, self.home = key, target, run, home
         self.order = run.order
         self.runs: dict[str, PipelineRun] = {}  # the runs in the cluster that lead here, by UID
-        self.overruled: set[str] = set()  # UIDs of those that were told so
+        self.overruled: frozenset[str] = frozenset()  # UIDs of those that were told so
         self.deleted = False
         self.shown: str | None = None  # the host's word that it shows for ``run``, as far as we know
         self.refused: str | None = None  # the word that it refused for good
@@ -155,7 +155,7 @@ class Lanes:
         if lane is None:
             return
         lane.runs.pop(run.uid, None)
-        lane.overruled.discard(run.uid)
+        lane.overruled -= {run.uid}
         if lane.run.uid == run.uid and not lane.deleted:
             lane.run, lane.deleted = run, True
             self._consider(lane)
@@ -204,7 +204,7 @@ class Lanes:
             return
         for uid, run in lane.runs.items():
             if uid != lane.run.uid and uid not in lane.overruled and run.order < lane.order:
-                lane.overruled.add(uid)
+                lane.overruled |= {uid}
                 self._on_overruled(lane.key, run, lane.home)
 
     def _nothing_to_say(self, lane: Lane, word: str) -> bool:
