@@ -91,7 +91,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         except BaseException:
             raw.close()
             raise
-        if self.secret:  # a host, or a proxy on the way, may repeat what it was sent, and messages are cut before they are read
+        if (
+            self.secret
+        ):  # a host, or a proxy on the way, may repeat what it was sent, and messages are cut before they are read
             content = content.replace(self.secret.encode(), b"[token]")
         response.raw = io.BytesIO(content)
         if 300 <= response.status_code < 400:

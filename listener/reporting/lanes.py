@@ -99,13 +99,13 @@ class Lanes:
         *,
         compose: Compose,
         on_delivery: Callable[[Delivery], None],
-        on_overruled: Callable[[LaneKey, PipelineRun, str], None] = lambda *_: None,
+        on_overruled: Callable[[Lane, PipelineRun], None] = lambda *_: None,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
     ) -> None:
-        """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane, a run that a
-        younger one has overtaken there, and its home; both must be quick and not raise;
+        """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane and a run that a younger
+        one has overtaken there, before it hears of the younger one's delivery; both must be quick and not raise;
         ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
         to a home, see ``offer``; without it for ever."""
         self.hosts: dict[str, Host] = {}
@@ -189,6 +189,7 @@ class Lanes:
             if queued:
                 lane.ticket = 0
             self._done(host, lane)
+            self._overrule(lane)
             return
         if queued and (lane.urgent or not what.final):
             return  # its turn will read the newest state
@@ -205,7 +206,7 @@ class Lanes:
         for uid, run in lane.runs.items():
             if uid != lane.run.uid and uid not in lane.overruled and run.order < lane.order:
                 lane.overruled |= {uid}
-                self._on_overruled(lane.key, run, lane.home)
+                self._on_overruled(lane, run)
 
     def _nothing_to_say(self, lane: Lane, word: str) -> bool:
         return word in (lane.shown, lane.refused) or lane.shown == OVERRULED
@@ -299,7 +300,6 @@ class Lanes:
                 lane.sending = False
                 host.end(budget, asked=asked)
                 self._consider(lane)  # queues it again first, so that nobody takes a retry for the end
-                self._overrule(lane)
                 self._forget_if_done(lane)
                 self._changed.set()
 
@@ -341,6 +341,7 @@ class Lanes:
         if lane.run.uid == run.uid:
             lane.shown, lane.refused = word, None
             self._arrived_or_refused(lane)
+            self._overrule(lane)
 
     def _arrived_or_refused(self, lane: Lane) -> None:
         lane.attempts, lane.not_before = 0, 0.0

@@ -3,7 +3,7 @@
 After a status was delivered, one annotation on its PipelineRun says so, so that a restarted listener re-sends nothing that
 arrived. Its value is JSON: for each lane (a digest of host, repository, commit and context) the host's state word and the
 notifier's memo. It is a hint and never an authorisation: whoever can edit a run can forge it, and wins nothing but that the
-run's own status is not sent again. A patch that cannot be made is dropped after a few tries: the price is one repeated status.
+run's own status is not sent again. A patch that cannot be made is dropped after some minutes: the price is one repeated status.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import hashlib
 import heapq
 import json
 import logging
+import random
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from listener.cluster.client import ApiError, Cluster, ClusterError, object_path, worth_a_retry
 from listener.cluster.names import Key
@@ -31,6 +30,8 @@ log = logging.getLogger(__name__)
 ANNOTATION: Final = "tekton-listener.dev/delivered"
 _QUIET: Final = 1.0  # seconds that an intermediate state's record waits for the next one, so that both cost one patch
 _WRITERS: Final = 4
+_ATTEMPTS: Final = 10  # some minutes
+_FIRST_RETRY, _LAST_RETRY = 0.3, 30.0  # seconds
 _MAX_PENDING: Final = 50_000
 _MAX_RECENT: Final = 4_096
 
@@ -91,17 +92,25 @@ class _Pending:
     home: str
     records: dict[str, Record]
     due: float
+    attempts: int = 0
 
 
 class Ledger:
     """Writes records, one patch per run at a time. Run it with ``run()``, in a task that you own."""
 
     def __init__(
-        self, cluster: Cluster, *, quiet: float = _QUIET, permit: Callable[[str], float] | None = None
+        self,
+        cluster: Cluster,
+        *,
+        quiet: float = _QUIET,
+        permit: Callable[[str], float] | None = None,
+        on_settled: Callable[[Key], None] = lambda _: None,
     ) -> None:
-        """``permit``: see ``Lanes``; what another replica may be writing by now is left to it."""
+        """``permit``: see ``Lanes``; what another replica may be writing by now is left to it. ``on_settled`` hears of a run for which
+        nothing is left to be written, because it is or because it cannot be."""
         self._cluster, self._quiet = cluster, quiet
         self._permit = permit or (lambda _: for_ever())
+        self._on_settled = on_settled
         self._pending: dict[Key, _Pending] = {}
         self._recent: OrderedDict[Key, _Pending] = OrderedDict()  # written, but perhaps not yet seen in the watch
         self._writing: set[Key] = set()
@@ -160,8 +169,10 @@ class Ledger:
             finally:
                 self._writing.discard(key)
                 self._written.set()
-            if key in self._pending:  # noted again meanwhile
+            if key in self._pending:  # noted again meanwhile, or to be tried again
                 self._enqueue(key)
+            else:
+                self._on_settled(key)
 
     async def _next(self) -> Key:
         """The next run whose record is due and that nobody is writing."""
@@ -185,25 +196,27 @@ class Ledger:
         self._recent[key] = pending
         if len(self._recent) > _MAX_RECENT:
             self._recent.popitem(last=False)
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(worth_a_retry),
-            stop=stop_after_attempt(4),
-            wait=wait_random_exponential(multiplier=0.3, max=5),
-            reraise=True,
-        )
-        path = object_path("pipelineruns", key)
         try:
-            try:
-                await self._cluster.merge_patch(path, patch)
-            except ClusterError as error:
-                if not worth_a_retry(error):
-                    raise
-                await attempts(self._cluster.merge_patch, path, patch)
-        except ApiError as error:
-            if error.status not in (404, 409):  # the run is gone: nothing to remember
-                self._give_up(key, error)
+            await self._cluster.merge_patch(object_path("pipelineruns", key), patch)
         except ClusterError as error:
-            self._give_up(key, error)
+            if isinstance(error, ApiError) and error.status in (404, 409):
+                return  # the run is gone: nothing to remember
+            pending.attempts += 1
+            if worth_a_retry(error) and pending.attempts < _ATTEMPTS:
+                self._again(key, pending)
+            else:
+                self._give_up(key, error)
+
+    def _again(self, key: Key, pending: _Pending) -> None:
+        """Try later, together with what was noted meanwhile; the others need not wait for it."""
+        pause = min(_FIRST_RETRY * 2.0**pending.attempts, _LAST_RETRY) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        newer = self._pending.get(key)
+        if newer is not None and newer.uid == pending.uid:
+            newer.records = {**pending.records, **newer.records}
+            newer.attempts = pending.attempts
+        elif newer is None:
+            self._pending[key] = pending
+            pending.due = asyncio.get_running_loop().time() + pause
 
     def _give_up(self, key: Key, error: ClusterError) -> None:
         self.failures += 1

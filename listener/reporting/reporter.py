@@ -15,11 +15,12 @@ from typing import Final
 
 from listener.cluster.client import Cluster
 from listener.cluster.events import Events
+from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
 from listener.reporting.guarantee import Guarantee
-from listener.reporting.lanes import Delivery, Lanes, Permit
+from listener.reporting.lanes import Delivery, Lane, Lanes, Permit
 from listener.reporting.ledger import OVERRULED, LaneKey, Ledger, Record
 from listener.reporting.pacing import Pace
 from listener.reporting.routing import Router, Target, Unroutable
@@ -49,7 +50,7 @@ class Reporter:
     ) -> None:
         """``workers``, ``pace``, ``permit``: see ``Lanes``; ``on_delivery`` hears of each attempt's end."""
         self._permit: Permit = permit or (lambda _: for_ever())
-        self.ledger = Ledger(cluster, permit=self._permit)
+        self.ledger = Ledger(cluster, permit=self._permit, on_settled=self._noted)
         self.guarantee = Guarantee(cluster, permit=self._permit)
         self.events = Events(cluster)
         self.lanes = Lanes(
@@ -68,6 +69,9 @@ class Reporter:
         self._leads_to: dict[str, tuple[LaneKey, ...]] = {}  # by run UID
         self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
         self._guaranteeing: set[str] = set()  # their UIDs, where the service guarantees delivery
+        self._until_noted: dict[
+            Key, set[str]
+        ] = {}  # overruled runs whose note is being written: UIDs of those that overruled them
 
     async def run(self) -> None:
         """Note, guarantee and tell until cancelled; ``lanes.run()`` is apart, for it starts later."""
@@ -176,7 +180,10 @@ class Reporter:
         if self._permit(home) <= clock():
             return
         lanes = self._leads_to.get(run.uid, ())
-        keep = run.uid in self._guaranteeing and not all(self.lanes.settled(key, run) for key in lanes)
+        keep = run.uid in self._guaranteeing and (
+            any(run.uid in uids for uids in self._until_noted.values())
+            or not all(self.lanes.settled(key, run) for key in lanes)
+        )
         self.guarantee.want(run, keep, home=home)
 
     def _unguard(self, uid: str) -> None:
@@ -188,11 +195,18 @@ class Reporter:
     async def _compose(self, run: PipelineRun, target: Target, deleted: bool) -> CommitStatus:
         return await commit_status(run, target, deleted=deleted, read_task_runs=self._read_task_runs)
 
-    def _overruled(self, lane: LaneKey, run: PipelineRun, home: str) -> None:
-        if (known := ledgers.read(run).get(lane.digest)) is None or known.state != OVERRULED:
-            self.ledger.note(run, lane, Record(OVERRULED), final=True, home=home)
+    def _overruled(self, lane: Lane, run: PipelineRun) -> None:
+        if (known := ledgers.read(run).get(lane.key.digest)) is None or known.state != OVERRULED:
+            self.ledger.note(run, lane.key, Record(OVERRULED), final=True, home=lane.home)
+            if lane.run.uid in self._guaranteeing:  # who must not go before that is written
+                self._until_noted.setdefault(run.key, set()).add(lane.run.uid)
         if run.uid in self._guarded:
             self._guard(run)
+
+    def _noted(self, key: Key) -> None:
+        for uid in self._until_noted.pop(key, ()):
+            if (guarded := self._guarded.get(uid)) is not None:
+                self._guard(guarded)
 
     def _delivered(self, delivery: Delivery) -> None:
         host, run, lane = delivery.lane.host, delivery.run, delivery.lane
