@@ -5,7 +5,8 @@ read. Among runs on one lane the younger wins (creationTimestamp, then UID): an 
 at a time, so that no older request can overtake. Each host has its own queue, workers and pauses (``hosts``, ``pacing``): one host's
 trouble never delays another. Finals go before intermediates. What is retryable is tried again for as long as the run exists; what is
 permanent is told once and tried again when the configuration or a token changes. A run that was overruled is told so on itself (``OVERRULED``
-in its ledger), for the younger one may be pruned first, and whoever starts then must not take the older for the newest. With several replicas only the one that holds the
+in its ledger), for the younger one may be pruned first, and whoever starts then must not take the older for the newest; and if its ledger
+says one day that its state was sent all the same, by a replica that had not seen the younger one, that one is sent again. With several replicas only the one that holds the
 lane's shard sends (``permit``); the others keep the lane's state, so that they can take over at any moment.
 
 Not promised: every intermediate state. A run that is done before ``pending`` went out is reported once, as done.
@@ -22,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from listener.cluster.objects import PipelineRun
+from listener.cluster.objects import NOTHING, PipelineRun
 from listener.reporting.hosts import Budgets, Host
 from listener.reporting.ledger import OVERRULED, LaneKey, Record
 from listener.reporting.pacing import Budget, Pace
@@ -62,14 +63,13 @@ class Delivery:
     memo: str | None = None
     waited: float = 0.0  #: seconds from the change that asked for it to its end
     attempts: int = 0  #: failures in a row
-    home: str = ""  #: see ``Lanes.offer``
 
 
 class Lane:
     """The state of one lane. Only ``Lanes`` and its hosts touch it."""
 
     __slots__ = (
-        "attempts", "deleted", "home", "key", "memo", "not_before", "order", "overruled", "refused", "run", "runs", "sending", "shown",
+        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "overruled", "refused", "run", "runs", "sending", "sent", "shown",
         "since", "target", "ticket", "urgent",
     )  # fmt: skip
 
@@ -77,7 +77,11 @@ class Lane:
         self.key, self.target, self.run, self.home = key, target, run, home
         self.order = run.order
         self.runs: dict[str, PipelineRun] = {}  # the runs in the cluster that lead here, by UID
-        self.overruled: frozenset[str] = frozenset()  # UIDs of those that were told so
+        self.overruled: frozenset[str] = frozenset()  # UIDs of those that were told that a younger one rules
+        self.older: Mapping[str, str] = (
+            NOTHING  # by UID: what the ledgers of older runs say that the host was sent for them
+        )
+        self.sent = False  # by us, for ``run``
         self.deleted = False
         self.shown: str | None = None  # the host's word that it shows for ``run``, as far as we know
         self.refused: str | None = None  # the word that it refused for good
@@ -139,7 +143,8 @@ class Lanes:
         elif run.uid != lane.run.uid:
             if run.order < lane.order:
                 lane.runs[run.uid] = run
-                self._overrule(lane)
+                self._doubt(lane, run, known)
+                self._consider(lane)
                 return
             self._adopt(lane, target, run, known)
         elif known is not None and not self._mine(lane):
@@ -156,6 +161,8 @@ class Lanes:
             return
         lane.runs.pop(run.uid, None)
         lane.overruled -= {run.uid}
+        if run.uid in lane.older:
+            lane.older = {uid: state for uid, state in lane.older.items() if uid != run.uid}
         if lane.run.uid == run.uid and not lane.deleted:
             lane.run, lane.deleted = run, True
             self._consider(lane)
@@ -169,8 +176,24 @@ class Lanes:
         what, word = self._wanted(lane)
         return what.final and self._nothing_to_say(lane, word)
 
+    def _doubt(self, lane: Lane, run: PipelineRun, known: Record | None) -> None:
+        """An older run: was its state sent, by whomever, after the younger one's? Then the host does not show that any more."""
+        state = known.state if known is not None else OVERRULED
+        before = lane.older.get(run.uid, OVERRULED)
+        if state == before:
+            return
+        lane.older = {**lane.older, run.uid: state}
+        if state != OVERRULED:
+            lane.shown = None
+            lane.overruled -= {run.uid}
+
     def _adopt(self, lane: Lane, target: Target, run: PipelineRun, known: Record | None) -> None:
         """``run`` is the youngest on this lane: from now on the lane is its."""
+        if run.uid != lane.run.uid:
+            lane.older = {**lane.older, lane.run.uid: lane.shown or OVERRULED}
+            if lane.sent:  # over whatever the ledger of ``run`` remembers
+                known = None
+        lane.sent = False
         lane.run, lane.target, lane.order, lane.deleted = run, target, run.order, False
         lane.shown, lane.refused = (known.state if known else None), None
         lane.attempts, lane.not_before, lane.ticket = 0, 0.0, 0
@@ -189,7 +212,8 @@ class Lanes:
             if queued:
                 lane.ticket = 0
             self._done(host, lane)
-            self._overrule(lane)
+            if self._mine(lane):
+                self._overrule(lane)
             return
         if queued and (lane.urgent or not what.final):
             return  # its turn will read the newest state
@@ -201,7 +225,7 @@ class Lanes:
 
     def _overrule(self, lane: Lane) -> None:
         """Once the host shows the younger run, the older ones must be silent for ever."""
-        if len(lane.runs) < 2 or lane.shown is None or not self._mine(lane):
+        if len(lane.runs) < 2 or lane.shown is None:
             return
         for uid, run in lane.runs.items():
             if uid != lane.run.uid and uid not in lane.overruled and run.order < lane.order:
@@ -339,9 +363,11 @@ class Lanes:
             budget.learned(receipt.rate_limit)
         lane.memo = receipt.memo or lane.memo
         if lane.run.uid == run.uid:
-            lane.shown, lane.refused = word, None
+            lane.shown, lane.refused, lane.sent = word, None, True
             self._arrived_or_refused(lane)
             self._overrule(lane)
+        else:
+            lane.shown = None  # a younger run has come meanwhile, and this was put on top of what it may have had
 
     def _arrived_or_refused(self, lane: Lane) -> None:
         lane.attempts, lane.not_before = 0, 0.0
@@ -361,7 +387,6 @@ class Lanes:
         self._on_delivery(
             Delivery(
                 lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited, attempts=lane.attempts,
-                home=lane.home,
             )
         )  # fmt: skip
 

@@ -23,7 +23,6 @@ from typing import Final, NamedTuple
 from listener.cluster.client import ApiError, Cluster, ClusterError, object_path, worth_a_retry
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
-from notifiers.base import clock, for_ever
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,6 @@ def written(records: Mapping[str, Record]) -> str:
 @dataclass(slots=True)
 class _Pending:
     uid: str
-    home: str
     records: dict[str, Record]
     due: float
     attempts: int = 0
@@ -99,17 +97,13 @@ class Ledger:
     """Writes records, one patch per run at a time. Run it with ``run()``, in a task that you own."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        *,
-        quiet: float = _QUIET,
-        permit: Callable[[str], float] | None = None,
-        on_settled: Callable[[Key], None] = lambda _: None,
+        self, cluster: Cluster, *, quiet: float = _QUIET, on_settled: Callable[[Key], None] = lambda _: None
     ) -> None:
-        """``permit``: see ``Lanes``; what another replica may be writing by now is left to it. ``on_settled`` hears of a run for which
-        nothing is left to be written, because it is or because it cannot be."""
+        """``on_settled`` hears of a run for which nothing is left to be written, because it is or because it cannot be.
+
+        What was sent is noted even when another replica has the run by now: it could not know otherwise.
+        """
         self._cluster, self._quiet = cluster, quiet
-        self._permit = permit or (lambda _: for_ever())
         self._on_settled = on_settled
         self._pending: dict[Key, _Pending] = {}
         self._recent: OrderedDict[Key, _Pending] = OrderedDict()  # written, but perhaps not yet seen in the watch
@@ -118,11 +112,8 @@ class Ledger:
         self._wake, self._written = asyncio.Event(), asyncio.Event()
         self.failures = 0  #: records given up on
 
-    def note(self, run: PipelineRun, lane: LaneKey, record: Record, *, final: bool, home: str = "") -> None:
-        """Have ``record`` written soon; at once if it is final, for then nothing will follow to share the patch with.
-
-        ``home``: see ``Lanes.offer``.
-        """
+    def note(self, run: PipelineRun, lane: LaneKey, record: Record, *, final: bool) -> None:
+        """Have ``record`` written soon; at once if it is final, for then nothing will follow to share the patch with."""
         now = asyncio.get_running_loop().time()
         pending = self._pending.get(run.key)
         if pending is None or pending.uid != run.uid:
@@ -131,7 +122,7 @@ class Ledger:
                 return
             recent = self._recent.get(run.key)
             known = recent.records if recent is not None and recent.uid == run.uid else {}
-            pending = self._pending[run.key] = _Pending(run.uid, home, {**read(run), **known}, now + self._quiet)
+            pending = self._pending[run.key] = _Pending(run.uid, {**read(run), **known}, now + self._quiet)
         pending.records[lane.digest] = record
         if final:
             pending.due = now
@@ -189,8 +180,6 @@ class Ledger:
                     await self._wake.wait()
 
     async def _write(self, key: Key, pending: _Pending) -> None:
-        if self._permit(pending.home) <= clock():
-            return
         # The UID makes the API server refuse (409) when the name belongs to another run by now.
         patch = {"metadata": {"uid": pending.uid, "annotations": {ANNOTATION: written(pending.records)}}}
         self._recent[key] = pending

@@ -50,7 +50,7 @@ class Reporter:
     ) -> None:
         """``workers``, ``pace``, ``permit``: see ``Lanes``; ``on_delivery`` hears of each attempt's end."""
         self._permit: Permit = permit or (lambda _: for_ever())
-        self.ledger = Ledger(cluster, permit=self._permit, on_settled=self._noted)
+        self.ledger = Ledger(cluster, on_settled=self._noted)
         self.guarantee = Guarantee(cluster, permit=self._permit)
         self.events = Events(cluster)
         self.lanes = Lanes(
@@ -197,7 +197,7 @@ class Reporter:
 
     def _overruled(self, lane: Lane, run: PipelineRun) -> None:
         if (known := ledgers.read(run).get(lane.key.digest)) is None or known.state != OVERRULED:
-            self.ledger.note(run, lane.key, Record(OVERRULED), final=True, home=lane.home)
+            self.ledger.note(run, lane.key, Record(OVERRULED), final=True)
             if lane.run.uid in self._guaranteeing:  # who must not go before that is written
                 self._until_noted.setdefault(run.key, set()).add(lane.run.uid)
         if run.uid in self._guarded:
@@ -215,7 +215,7 @@ class Reporter:
             case "delivered" | "already_there":
                 log.info("%s: %s shows %s on %s@%s", run.key, host, delivery.state, lane.repository, lane.sha[:8])
                 record = Record(delivery.state, delivery.memo)
-                self.ledger.note(run, lane, record, final=delivery.final, home=delivery.home)
+                self.ledger.note(run, lane, record, final=delivery.final)
             case "permanent":
                 log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
                 self.events.tell(run, "CommitStatusRefused", f"{host}: {delivery.error}")

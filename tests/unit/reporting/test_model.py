@@ -2,7 +2,7 @@
 
 The model: two replicas, of which at most one is permitted to report, with the real Reporter, Lanes, Ledger and Guarantee; a cluster that is a
 real store; a host that answers well, badly, late or not at all. A replica sees changes late, but in order. It dies at any moment (also between
-a POST and its note) and comes back from what the cluster holds then. Time is virtual, so that every pause is played to its end. Runs
+a POST and its note) and comes back from what the cluster holds then. Whoever takes over has seen what there is. Time is virtual, so that every pause is played to its end. Runs
 are deleted only where a finalizer has promised that they stay: of a run that nobody alive has seen, nobody can know.
 
 Then everything calms down, and: each lane shows its youngest run's state, whoever is gone by then; deleted runs are gone; and no state was sent
@@ -105,6 +105,7 @@ class Model:
         old, new = sorted(self.replicas, key=lambda replica: not replica.permitted)
         self.upheavals += 1
         await old.permit(False)
+        new.see(1_000_000)
         await new.permit(True)
 
     async def crash(self, number: int) -> None:
@@ -113,6 +114,7 @@ class Model:
         self.upheavals += 1
         self.replicas[number] = Replica(self.cluster, self.host, guaranteed=self.guaranteed)
         if was:
+            self.replicas[1 - number].see(1_000_000)
             await self.replicas[1 - number].permit(True)
 
     # The end
