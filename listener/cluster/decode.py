@@ -37,8 +37,11 @@ _MAX_VALUE: Final = (
 _MAX_ENTRIES: Final = 64  # labels, annotations, params or results kept per run
 _MAX_MESSAGE: Final = 2048  # characters kept of a condition's message
 _MAX_CHILDREN: Final = 1024  # child references kept per run
+_MAX_COMMON: Final = 100  # characters of a condition's message that many runs may have in common
 _MAX_SHARED: Final = 4096
 _SHARED: Final[dict[tuple[tuple[str, str], ...], dict[str, str]]] = {}
+_SHARED_REFERENCES: Final[dict[tuple[Child, ...], tuple[Child, ...]]] = {}
+_SHARED_CONDITIONS: Final[dict[Condition, Condition]] = {}
 _SHARED_NAMES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {}
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -238,10 +241,7 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
         requested=sys.intern(spec.status or ""),
         tasks=_names(tasks),
         finally_tasks=_names(finally_tasks),
-        children=tuple(
-            Child(sys.intern(c.kind), c.name, sys.intern(c.pipeline_task_name or ""))
-            for c in (status.child_references or [])[:_MAX_CHILDREN]
-        ),
+        references=_references(meta.name, status.child_references or []),
         skipped=tuple(
             SkippedTask(sys.intern(s.name), sys.intern(s.reason or ""))
             for s in (status.skipped_tasks or [])[:_MAX_CHILDREN]
@@ -249,6 +249,21 @@ def decode_pipeline_run(raw: bytes | msgspec.Raw) -> PipelineRun:
         deleting=bool(meta.deletion_timestamp),
         kept=FINALIZER in (meta.finalizers or ()),
     )
+
+
+def _references(run: str, children: list[_Child]) -> tuple[Child, ...]:
+    """Child references without the run's name, so that all runs of a pipeline share them: they are most of a run otherwise."""
+    found = tuple(
+        Child(
+            sys.intern(child.kind),
+            child.name.removeprefix(run) if child.name.startswith(f"{run}-") else child.name.lstrip("-"),
+            sys.intern(child.pipeline_task_name or ""),
+        )
+        for child in children[:_MAX_CHILDREN]
+    )
+    if len(_SHARED_REFERENCES) >= _MAX_SHARED:
+        _SHARED_REFERENCES.clear()
+    return _SHARED_REFERENCES.setdefault(found, found)
 
 
 def decode_task_run(raw: bytes | msgspec.Raw) -> TaskRun:
@@ -336,8 +351,15 @@ def _succeeded(conditions: list[_Condition] | None) -> Condition | None:
     for condition in conditions or ():
         if condition.type == "Succeeded":
             reason, message = condition.reason or "", condition.message or ""
-            return Condition(sys.intern(condition.status), sys.intern(reason), message[:_MAX_MESSAGE])
+            found = Condition(sys.intern(condition.status), sys.intern(reason), message[:_MAX_MESSAGE])
+            return _shared_condition(found) if len(message) <= _MAX_COMMON else found
     return None
+
+
+def _shared_condition(condition: Condition) -> Condition:
+    if len(_SHARED_CONDITIONS) >= _MAX_SHARED:
+        _SHARED_CONDITIONS.clear()
+    return _SHARED_CONDITIONS.setdefault(condition, condition)
 
 
 def _texts(mapping: dict[str, Any] | None) -> dict[str, str]:

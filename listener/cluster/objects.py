@@ -74,7 +74,7 @@ class PipelineRun(msgspec.Struct, frozen=True):
     requested: str = ""  #: spec.status: PipelineRunPending, Cancelled, …
     tasks: tuple[str, ...] = ()
     finally_tasks: tuple[str, ...] = ()
-    children: tuple[Child, ...] = ()
+    references: tuple[Child, ...] = ()  #: see ``children``; a name that begins with "-" goes after the run's own
     skipped: tuple[SkippedTask, ...] = ()
     deleting: bool = False  #: metadata.deletionTimestamp is set: Tekton touches it no more, finalizers keep it
     kept: bool = False  #: our finalizer is on it
@@ -82,6 +82,14 @@ class PipelineRun(msgspec.Struct, frozen=True):
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """``status.childReferences``. Runs of one pipeline have the same but for the run's name in theirs, and share them."""
+        return tuple(
+            Child(child.kind, self.name + child.name, child.task) if child.name.startswith("-") else child
+            for child in self.references
+        )
 
     @property
     def order(self) -> tuple[str, str]:

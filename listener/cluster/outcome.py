@@ -71,7 +71,7 @@ def outcome(run: PipelineRun) -> Outcome:
         return Outcome.SUCCEEDED
     if condition.status == "False":
         return _failure(condition.reason)
-    if condition.reason in _QUEUED and not run.children:
+    if condition.reason in _QUEUED and not run.references:
         return Outcome.QUEUED
     return Outcome.RUNNING
 

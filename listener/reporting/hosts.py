@@ -110,7 +110,7 @@ class Host:
     def put(self, lane: Lane) -> None:
         """Queue ``lane`` for ``lane.not_before``; an earlier entry of it no longer counts."""
         lane.ticket = next(self._tickets)
-        account, budget = self._budgets.of(self.notifier, lane.target.repository)
+        account, budget = self._budgets.of(self.notifier, lane.key.repository)
         queue = self._queues.get(account)
         if queue is None:
             queue = self._queues[account] = _Queue(budget)

@@ -44,6 +44,7 @@ from notifiers.base import (
 log = logging.getLogger(__name__)
 
 _ORPHANED: Final = 60.0  # seconds that another replica's lane is kept after its run was deleted, in case we take over
+_NO_RUNS: Final[Mapping[str, PipelineRun]] = {}
 _LANES_PER_TURN: Final = 256  # looked at before other tasks get the loop
 
 Compose = Callable[[PipelineRun, Target, bool], Awaitable[CommitStatus]]
@@ -69,14 +70,16 @@ class Lane:
     """The state of one lane. Only ``Lanes`` and its hosts touch it."""
 
     __slots__ = (
-        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "overruled", "refused", "run", "runs", "sending", "sent", "shown",
+        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "present", "refused", "run", "sending", "sent", "shown",
         "since", "target", "ticket", "urgent",
     )  # fmt: skip
 
     def __init__(self, key: LaneKey, target: Target, run: PipelineRun, home: str) -> None:
-        self.key, self.target, self.run, self.home = key, target, run, home
+        self.key, self.run, self.home = key, run, home
+        self.target: Target | None = target  # None once it has arrived: there may be very many of these
         self.order = run.order
-        self.runs: dict[str, PipelineRun] = {}  # the runs in the cluster that lead here, by UID
+        self.present = True  # ``run`` is in the cluster and leads here
+        self.others: Mapping[str, PipelineRun] = _NO_RUNS  # other runs in the cluster that lead here, by UID
         self.overruled: frozenset[str] = frozenset()  # UIDs of those that were told that a younger one rules
         self.older: Mapping[str, str] = (
             NOTHING  # by UID: what the ledgers of older runs say that the host was sent for them
@@ -104,16 +107,19 @@ class Lanes:
         compose: Compose,
         on_delivery: Callable[[Delivery], None],
         on_overruled: Callable[[Lane, PipelineRun], None] = lambda *_: None,
+        retarget: Callable[[PipelineRun, LaneKey], Target | None] = lambda *_: None,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
     ) -> None:
         """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane and a run that a younger
-        one has overtaken there, before it hears of the younger one's delivery; both must be quick and not raise;
+        one has overtaken there, before it hears of the younger one's delivery; both must be quick and not raise; ``retarget``
+        says again what ``offer`` said, for it is forgotten once a state has arrived;
         ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
         to a home, see ``offer``; without it for ever."""
         self.hosts: dict[str, Host] = {}
         self._compose, self._on_delivery, self._on_overruled = compose, on_delivery, on_overruled
+        self._retarget = retarget
         self._pace = pace or Pace()
         self._permit: Permit = permit or (lambda _: for_ever())
         self._budgets = Budgets(self._pace)
@@ -142,29 +148,31 @@ class Lanes:
             self._adopt(lane, target, run, known)
         elif run.uid != lane.run.uid:
             if run.order < lane.order:
-                lane.runs[run.uid] = run
+                lane.others = {**lane.others, run.uid: run}
                 self._doubt(lane, run, known)
                 self._consider(lane)
                 return
             self._adopt(lane, target, run, known)
         elif known is not None and not self._mine(lane):
             lane.shown, lane.memo = known.state, known.memo or lane.memo  # another replica's work
-        lane.runs[run.uid] = run
-        lane.run, lane.target = run, target
+        lane.run, lane.target, lane.present = run, target, True
         self._consider(lane)
 
-    def withdraw(self, key: LaneKey, run: PipelineRun) -> None:
-        """``run`` is gone from the cluster, this is its last known object; or it no longer leads to ``key``."""
+    def withdraw(self, key: LaneKey, run: PipelineRun, target: Target | None = None) -> None:
+        """``run`` is gone from the cluster, this is its last known object; or it no longer leads to ``key``, which was ``target``."""
         self._drop_orphans()
         lane = self._lanes.get(key)
         if lane is None:
             return
-        lane.runs.pop(run.uid, None)
+        if run.uid in lane.others:
+            lane.others = {uid: other for uid, other in lane.others.items() if uid != run.uid}
+        if run.uid == lane.run.uid:
+            lane.present = False
         lane.overruled -= {run.uid}
         if run.uid in lane.older:
             lane.older = {uid: state for uid, state in lane.older.items() if uid != run.uid}
         if lane.run.uid == run.uid and not lane.deleted:
-            lane.run, lane.deleted = run, True
+            lane.run, lane.deleted, lane.target = run, True, target or lane.target
             self._consider(lane)
         self._forget_if_done(lane)
 
@@ -190,6 +198,8 @@ class Lanes:
     def _adopt(self, lane: Lane, target: Target, run: PipelineRun, known: Record | None) -> None:
         """``run`` is the youngest on this lane: from now on the lane is its."""
         if run.uid != lane.run.uid:
+            if lane.present:
+                lane.others = {**lane.others, lane.run.uid: lane.run}
             lane.older = {**lane.older, lane.run.uid: lane.shown or OVERRULED}
             if lane.sent:  # over whatever the ledger of ``run`` remembers
                 known = None
@@ -211,6 +221,8 @@ class Lanes:
         if self._nothing_to_say(lane, word) or not self._mine(lane):
             if queued:
                 lane.ticket = 0
+            if word == lane.shown:
+                lane.target = None
             self._done(host, lane)
             if self._mine(lane):
                 self._overrule(lane)
@@ -225,10 +237,10 @@ class Lanes:
 
     def _overrule(self, lane: Lane) -> None:
         """Once the host shows the younger run, the older ones must be silent for ever."""
-        if len(lane.runs) < 2 or lane.shown is None:
+        if not lane.others or lane.shown is None:
             return
-        for uid, run in lane.runs.items():
-            if uid != lane.run.uid and uid not in lane.overruled and run.order < lane.order:
+        for uid, run in lane.others.items():
+            if uid not in lane.overruled and run.order < lane.order:
                 lane.overruled |= {uid}
                 self._on_overruled(lane, run)
 
@@ -329,9 +341,13 @@ class Lanes:
 
     async def _deliver(self, host: Host, budget: Budget, lane: Lane) -> bool:
         """Send what the lane wants. False if nothing was sent."""
-        run, target, deleted = lane.run, lane.target, lane.deleted
+        run, deleted = lane.run, lane.deleted
         what, word = self._wanted(lane)
         if self._nothing_to_say(lane, word) or not self._mine(lane):
+            return False
+        target = lane.target = lane.target or self._retarget(run, lane.key)
+        if target is None:  # the configuration leads elsewhere by now
+            lane.refused = word
             return False
         try:
             status = await self._compose(run, target, deleted)
@@ -396,7 +412,7 @@ class Lanes:
             self._changed.set()
 
     def _forget_if_done(self, lane: Lane) -> None:
-        if lane.runs or lane.sending or lane.ticket:
+        if lane.present or lane.others or lane.sending or lane.ticket:
             return
         if self._mine(lane) or self._nothing_to_say(lane, self._wanted(lane)[1]):
             self._lanes.pop(lane.key, None)
@@ -406,5 +422,5 @@ class Lanes:
     def _drop_orphans(self) -> None:
         while self._orphans and self._orphans[0][0] < time.monotonic() - _ORPHANED:
             lane = self._lanes.get(self._orphans.popleft()[1])
-            if lane is not None and not lane.runs and not lane.sending and not lane.ticket:
+            if lane is not None and not (lane.present or lane.others or lane.sending or lane.ticket):
                 del self._lanes[lane.key]

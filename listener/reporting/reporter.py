@@ -1,8 +1,8 @@
 """From changed runs to lanes: the one place where routing, lanes, ledger, finalizers and Events meet.
 
 Called by the reflector for every change of a PipelineRun. It decides nothing itself: ``routing`` says where a run leads,
-``lanes`` what is newest there, ``ledger`` remembers what arrived. It knows for each run which lanes it leads to, so that a run
-that is deleted, or leads elsewhere since its commit became known, is withdrawn from the old ones.
+``lanes`` what is newest there, ``ledger`` remembers what arrived. Where a run led before is asked anew of its previous state, so that
+a run that is deleted, or leads elsewhere since its commit became known, is withdrawn from the old lanes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from notifiers.base import CommitStatus, Notifier, clock, for_ever
 
 log = logging.getLogger(__name__)
 
+_NOWHERE: Final[Mapping[LaneKey, Target]] = {}
 _MANY: Final = 5  # failures in a row after which a run tells that its status is late
 _RUNS_PER_TURN: Final = 256  # looked at before other tasks get the loop
 
@@ -58,6 +59,7 @@ class Reporter:
             compose=self._compose,
             on_delivery=self._delivered,
             on_overruled=self._overruled,
+            retarget=self._target,
             workers=workers,
             pace=pace,
             permit=self._permit,
@@ -66,7 +68,6 @@ class Reporter:
         self.outcomes: Counter[tuple[str, str]] = Counter()  #: deliveries by (host, result)
         self.seen = 0  #: runs seen, each once
         self._router, self._read_task_runs, self._on_delivery = router, read_task_runs, on_delivery
-        self._leads_to: dict[str, tuple[LaneKey, ...]] = {}  # by run UID
         self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
         self._guaranteeing: set[str] = set()  # their UIDs, where the service guarantees delivery
         self._until_noted: dict[
@@ -90,12 +91,13 @@ class Reporter:
 
     def run_changed(self, change: Change[PipelineRun]) -> None:
         """Take a run's newest state into account. Quick, and raises nothing for whatever a run contains."""
-        run = change.object
+        run, previous = change.object, change.previous
+        before = self._targets(previous) if previous is not None else _NOWHERE
         if change.deleted:
-            self._gone(run)
+            self._gone(run, before)
             return
-        self.seen += change.previous is None
-        self._route(run)
+        self.seen += previous is None
+        self._route(run, before)
 
     async def reconfigure(
         self,
@@ -111,9 +113,9 @@ class Reporter:
         """
         await self.lanes.retire(notifiers)
         self.lanes.employ(notifiers, workers)
-        self._router = router  # in one step with the above: a run that changes now finds both new
+        old, self._router = self._router, router  # in one step with the above: a run that changes now finds both new
         for number, run in enumerate(list(runs()), start=1):
-            self._route(run)
+            self._route(run, self._targets(run, old))
             if not number % _RUNS_PER_TURN:
                 await asyncio.sleep(0)
         await self.lanes.reconsider(notifiers)
@@ -124,7 +126,15 @@ class Reporter:
         for run in list(self._guarded.values()):
             self._guard(run)
 
-    def _route(self, run: PipelineRun) -> None:
+    def _targets(self, run: PipelineRun, router: Router | None = None) -> Mapping[LaneKey, Target]:
+        """Where a run leads. Asked anew each time, for there are very many runs."""
+        routed = (router or self._router).route(run)
+        return _NOWHERE if isinstance(routed, Unroutable) else {target.lane: target for target in routed}
+
+    def _target(self, run: PipelineRun, key: LaneKey) -> Target | None:
+        return self._targets(run).get(key)
+
+    def _route(self, run: PipelineRun, before: Mapping[LaneKey, Target]) -> None:
         routed = self._router.route(run)
         if isinstance(routed, Unroutable):
             self._complain(run, routed)
@@ -132,38 +142,33 @@ class Reporter:
         else:
             self.unroutable.pop(run.uid, None)
         lanes = {target.lane: target for target in routed}
-        for key in self._leads_to.get(run.uid, ()):
+        for key, target in before.items():
             if key not in lanes:
-                self.lanes.withdraw(key, run)
+                self.lanes.withdraw(key, run, target)
         if lanes:
-            self._leads_to[run.uid] = tuple(lanes)
             self._offer(run, lanes)
-        else:
-            self._leads_to.pop(run.uid, None)
         guaranteed = any(target.guaranteed for target in routed)
         if guaranteed or run.kept:
             self._guarded[run.uid] = run
             (self._guaranteeing.add if guaranteed else self._guaranteeing.discard)(run.uid)
             self._guard(run)
         elif run.uid in self._guarded:
+            self._guarded[run.uid] = run
+            self._guaranteeing.discard(run.uid)
+            self._guard(run)  # takes back what is wished but not written yet
             self._unguard(run.uid)
 
     def _offer(self, run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> None:
         records = ledgers.read(run)
-        home = self._home(run)
+        home = _home(run, lanes)
         for key, target in lanes.items():
             self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None, home=home)
 
-    def _home(self, run: PipelineRun) -> str:
-        """What decides which replica a run belongs to: its commit; its name where it leads to none."""
-        lanes = self._leads_to.get(run.uid)
-        return lanes[0].sha if lanes else str(run.key)
-
-    def _gone(self, run: PipelineRun) -> None:
+    def _gone(self, run: PipelineRun, before: Mapping[LaneKey, Target]) -> None:
         self.unroutable.pop(run.uid, None)
         self._unguard(run.uid)
-        for key in self._leads_to.pop(run.uid, ()):
-            self.lanes.withdraw(key, run)
+        for key, target in before.items():
+            self.lanes.withdraw(key, run, target)
 
     def _complain(self, run: PipelineRun, why: Unroutable) -> None:
         if self.unroutable.get(run.uid) == why:
@@ -176,10 +181,10 @@ class Reporter:
     # Finalizers
 
     def _guard(self, run: PipelineRun) -> None:
-        home = self._home(run)
+        lanes = self._targets(run)
+        home = _home(run, lanes)
         if self._permit(home) <= clock():
             return
-        lanes = self._leads_to.get(run.uid, ())
         keep = run.uid in self._guaranteeing and (
             any(run.uid in uids for uids in self._until_noted.values())
             or not all(self.lanes.settled(key, run) for key in lanes)
@@ -230,3 +235,8 @@ class Reporter:
             self._guard(guarded)
         if self._on_delivery is not None:
             self._on_delivery(delivery)
+
+
+def _home(run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> str:
+    """What decides which replica a run belongs to: its commit; its name where it leads to none."""
+    return next(iter(lanes)).sha if lanes else str(run.key)

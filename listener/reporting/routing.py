@@ -9,6 +9,7 @@ the configured host exactly. A commit is 40 or 64 hex digits and nothing else: w
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -70,7 +71,7 @@ class Target:
 
     @property
     def lane(self) -> LaneKey:
-        return LaneKey(self.host, self.repository, self.sha, self.context.casefold())
+        return LaneKey(self.host, self.repository, self.sha, sys.intern(self.context.casefold()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,9 @@ class Router:
             targets.append(
                 Target(
                     wanted.host,
-                    repository,
+                    sys.intern(repository),
                     sha,
-                    context,
+                    sys.intern(context),
                     url=url,
                     ref=ref,
                     service=service,
@@ -211,16 +212,22 @@ def find_commit(template: Template | None, run: PipelineRun, values: _Values, *,
             raise _NoRouteError(
                 f"commit: {text[:80]!r} is not a commit (40 or 64 hex digits); a branch or tag is not enough"
             )
-        return text.lower(), f"commit: {template}"
+        return _lower(text), f"commit: {template}"
     seen = []
     for place, text in _commit_places(run, repository):
         if _COMMIT.fullmatch(text.strip()):
-            return text.strip().lower(), place
+            return _lower(text.strip()), place
         seen.append(f"{place}={text[:40]!r}")
     looked = f"; found only {', '.join(seen[:3])}" if seen else ""
     raise _NoRouteError(
         f"no commit in the well-known params, labels, annotations or results{looked}; say where with 'commit:' in the service"
     )
+
+
+def _lower(text: str) -> str:
+    """``text`` in lower case; the same object where it is that already, for there is one per run."""
+    lower = text.lower()
+    return text if text == lower else lower
 
 
 def _commit_places(run: PipelineRun, repository: str) -> list[tuple[str, str]]:

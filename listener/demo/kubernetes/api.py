@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import bisect
 import json
 import random
 import uuid
@@ -219,11 +220,14 @@ class KubernetesApi:
         self, resource: str, wanted: Callable[[Name, Mapping[str, str]], bool], *, start: Name, limit: int
     ) -> tuple[list[Name], int]:
         """Names after ``start``, at most ``limit``, and how many there are beyond."""
-        objects = self.store.shelf(resource).objects
-        names = [n for n in self.store.names(resource) if n > start and wanted(n, objects[n].labels)]
-        if not limit or len(names) <= limit:
-            return names, 0
-        return names[:limit], len(names) - limit
+        objects, every = self.store.shelf(resource).objects, self.store.names(resource)
+        found: list[Name] = []
+        for at in range(bisect.bisect_right(every, start), len(every)):
+            if wanted(every[at], objects[every[at]].labels):
+                if limit and len(found) == limit:
+                    return found, len(every) - at  # "may be an estimate", says the API reference of remainingItemCount
+                found.append(every[at])
+        return found, 0
 
     # Watches
 

@@ -105,7 +105,11 @@ async def compose(run: PipelineRun, target: Target, deleted: bool) -> CommitStat
 @contextlib.asynccontextmanager
 async def lanes_to(host: Host, heard: list[Delivery] | None = None) -> AsyncIterator[Lanes]:
     lanes = Lanes(
-        {"host": host}, compose=compose, on_delivery=(heard if heard is not None else []).append, pace=AT_ONCE
+        {"host": host},
+        compose=compose,
+        retarget=lambda *_: TARGET,
+        on_delivery=(heard if heard is not None else []).append,
+        pace=AT_ONCE,
     )
     task = asyncio.create_task(lanes.run())
     try:
