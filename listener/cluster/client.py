@@ -57,6 +57,10 @@ class UnreachableError(ClusterError):
     """No answer: refused, timed out, reset, DNS or TLS trouble."""
 
 
+class SilentError(UnreachableError):
+    """Connected, and then nothing was heard in time."""
+
+
 class ApiError(ClusterError):
     """The API server said no."""
 
@@ -307,6 +311,8 @@ def _translated(host: str) -> Iterator[None]:
     """Turn the client library's many exceptions into ours."""
     try:
         yield
+    except aiohttp.SocketTimeoutError as error:
+        raise SilentError(f"{host}: no answer in time") from error
     except TimeoutError as error:
         raise UnreachableError(f"{host}: no answer in time") from error
     except (aiohttp.ClientError, ssl.SSLError, OSError) as error:

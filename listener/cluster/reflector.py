@@ -22,7 +22,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterError, UnreachableError
+from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterError, SilentError, UnreachableError
 from listener.cluster.decode import name_of
 from listener.cluster.names import Key
 from listener.cluster.objects import MalformedError
@@ -230,10 +230,9 @@ class Reflector(Generic[T]):
         }
         seen: set[Key] = set()
         opened = False
+        silence = min(_STREAM_LIST_SILENCE, *self._silence)
         try:
-            async with self._cluster.stream(
-                self.path, params=params, pool="watches", read_timeout=_STREAM_LIST_SILENCE
-            ) as response:
+            async with self._cluster.stream(self.path, params=params, pool="watches", read_timeout=silence) as response:
                 opened = True
                 async for event in self._events(response.content.iter_any()):
                     if event.type == "ADDED" and (item := self._read(event.object)) is not None:
@@ -251,7 +250,7 @@ class Reflector(Generic[T]):
                 raise _NoStreamListError(str(error)) from None
             raise
         except UnreachableError as error:
-            if not opened:
+            if not opened and not isinstance(error, SilentError):
                 raise
             raise _NoStreamListError(str(error)) from None
         raise _NoStreamListError("the stream ended before the list did")
