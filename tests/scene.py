@@ -74,11 +74,11 @@ class Scene:
     @contextlib.asynccontextmanager
     async def serve(self, **settings: Any) -> AsyncIterator[Service]:
         env: Mapping[str, str] = self.env()
-        loaded = load(self.write_config(), known_kinds=discover(), env=env)
-        options = {"host": "127.0.0.1", "port": 0, "grace": 5.0, **self.settings, **settings}
-        async with Service(
-            Settings(config=loaded.config, folder=self.folder, kinds=discover(), env=env, **options)
-        ) as service:
+        kinds = discover()
+        loaded = load(self.write_config(), known_kinds=kinds, env=env)
+        options: dict[str, Any] = {"kinds": kinds, "env": env, "host": "127.0.0.1", "port": 0, "grace": 5.0}
+        options |= {**self.settings, **settings}
+        async with Service(Settings(config=loaded.config, folder=self.folder, path=loaded.path, **options)) as service:
             yield service
 
 
