@@ -46,6 +46,8 @@ class Scene:
     github: GitHub
     services: str = SERVICES
     more: str = ""
+    urls: dict[str, str] = field(default_factory=dict)  #: of hosts, instead of their own
+    pauses: bool = False  #: whether GitHub gets its second between writes
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write_config(self) -> Path:
@@ -55,14 +57,16 @@ class Scene:
             ("password", PASSWORD),
         ):
             (self.folder / name).write_text(f"{secret}\n")
+        urls = {"gitlab": self.gitlab.url, "github": self.github.url, **self.urls}
+        pause = "" if self.pauses else ", seconds_between_writes: 0"
         text = f"""
             public_url: https://listener.example.com
             default_namespace: team-a
             users:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}
             hosts:
-              gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token}}
-              github: {{kind: github, url: "{self.github.url}", token_file: github-token, seconds_between_writes: 0}}
+              gitlab: {{kind: gitlab, url: "{urls["gitlab"]}", token_file: gitlab-token}}
+              github: {{kind: github, url: "{urls["github"]}", token_file: github-token{pause}}}
         """
         path = self.folder / "listener.yaml"
         path.write_text(textwrap.dedent(text) + self.more + self.services)
