@@ -15,32 +15,34 @@ from tests.runs import move, start
 from tests.scene import Scene
 
 
+@pytest.mark.parametrize("ill", ["gitlab", "github"])
 async def test_row_16_git_host_500_502_503_backs_off_with_one_request_per_attempt_then_all_is_delivered(
-    scene: Scene,
+    scene: Scene, ill: str
 ) -> None:
+    host, other = (scene.gitlab, scene.github) if ill == "gitlab" else (scene.github, scene.gitlab)
     names = [f"run{number}" for number in range(6)]
     down = [HostFault(status=status, body="<html>sorry</html>", times=4) for status in (500, 502, 503)]
-    scene.gitlab.faults += [*down, HostFault(status=503)]
+    host.faults += [*down, HostFault(status=503)]
     pace = Pace(lane=wait_fixed(0.01), host=wait_incrementing(start=0.02, increment=0.02))
     async with scene.serve(pace=pace) as service:
         for name in names:
             start(scene.cluster, name)
-        await shows(scene.github, **dict.fromkeys(names, "pending"))
+        await shows(other, **dict.fromkeys(names, "pending" if ill == "gitlab" else "running"))
         for name in names:
             move(scene.cluster, name, "succeeded")
-        await shows(scene.github, **dict.fromkeys(names, "success"))
-        await scene.gitlab.wait_asked(14)
-        assert scene.gitlab.posted == []
-        assert set(await troubles(service)) == {"gitlab"}
-        assert await value(service, "host_ill", host="gitlab") == 1
-        failed = [asked.at for asked in scene.gitlab.posts()]
-        scene.gitlab.faults.clear()
-        await shows(scene.gitlab, **dict.fromkeys(names, "success"))
+        await shows(other, **dict.fromkeys(names, "success"))
+        await host.wait_asked(14)
+        assert host.posted == []
+        assert set(await troubles(service)) == {ill}
+        assert await value(service, "host_ill", host=ill) == 1
+        failed = [asked.at for asked in host.posts()]
+        host.faults.clear()
+        await shows(host, **dict.fromkeys(names, "success"))
         await service.reporter.lanes.drained()
-        attempts = await value(service, "deliveries_total", host="gitlab")
+        attempts = await value(service, "deliveries_total", host=ill)
         assert await troubles(service) == {}
-    assert len(scene.gitlab.posts()) == attempts
-    assert all(states(scene.gitlab, name) == ["success"] for name in names)
+    assert len(host.posts()) == attempts
+    assert all(states(host, name) == ["success"] for name in names)
     # Once the circuit is closed, one probe at a time, each after a longer pause: the nth failure asks for n times 20 ms.
     for number in range(8, len(failed)):
         assert failed[number] - failed[number - 1] >= 0.02 * number * 0.95
