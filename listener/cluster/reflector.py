@@ -165,8 +165,6 @@ class Reflector(Generic[T]):
             at_least = min(error.retry_after or 0.0, 60.0)
             if error.status == 410 or error.reason in ("Expired", "Gone"):
                 self._resource_version = ""
-            if error.status == 401:
-                await self._cluster.reload()
         pause = self._backoff.pause(at_least=at_least)
         if self._problem is None:
             self._problem = (str(error), time.time())
