@@ -74,6 +74,12 @@ async def value(service: Service, name: str, **labels: str) -> float:
     return metric(await ask(service, "/metrics"), name, **labels)
 
 
+async def drained(service: Service) -> None:
+    """Wait until nothing is left to be sent."""
+    async with asyncio.timeout(20):
+        await service.reporter.lanes.drained()
+
+
 def busy_threads() -> list[str]:
     """The notifiers' threads that do anything but wait for work, sleep for one."""
     frames = sys._current_frames()

@@ -176,14 +176,14 @@ async def test_row_05_429_or_502_with_text_on_the_watch_backs_off_and_is_never_a
 
 
 async def test_row_06_empty_200_again_and_again_backs_off(scene: Scene) -> None:
-    scene.cluster.faults.add(Fault(when=is_watch, times=3, status=200))
+    scene.cluster.faults.add(Fault(when=is_watch, times=2, status=200))
     async with scene.serve() as service:
         await watched(scene)
         start(scene.cluster, "good", "succeeded")
         await shows(scene.gitlab, good="success")
         assert service.runs.reflectors[0].lists == 1
-        assert await value(service, "watch_restarts_total") == 3
-    assert len(asked(scene, is_watch)) == 4
+        assert await value(service, "watch_restarts_total") == 2
+    assert len(asked(scene, is_watch)) == 3
     assert begins_a_second(asked(scene, is_watch))
 
 

@@ -9,7 +9,7 @@ from tenacity import wait_fixed, wait_incrementing
 
 from listener.demo.githost import HostFault
 from listener.reporting.pacing import Pace
-from tests.faults.outside import IMPATIENT, QUICK, shows, since, states, threads_idle, troubles, value
+from tests.faults.outside import IMPATIENT, QUICK, drained, shows, since, states, threads_idle, troubles, value
 from tests.hearing import hearing
 from tests.runs import move, start
 from tests.scene import Scene
@@ -38,7 +38,7 @@ async def test_row_16_git_host_500_502_503_backs_off_with_one_request_per_attemp
         failed = [asked.at for asked in host.posts()]
         host.faults.clear()
         await shows(host, **dict.fromkeys(names, "success"))
-        await service.reporter.lanes.drained()
+        await drained(service)
         attempts = await value(service, "deliveries_total", host=ill)
         assert await troubles(service) == {}
     assert len(host.posts()) == attempts
@@ -58,7 +58,7 @@ async def test_row_17_accepted_then_the_answer_times_out_is_retried_and_already_
     async with scene.serve(pace=QUICK, kinds=IMPATIENT) as service:
         start(scene.cluster, "one", state)
         await scene.gitlab.wait_asked(2)
-        await service.reporter.lanes.drained()
+        await drained(service)
         assert [asked.status for asked in scene.gitlab.posts()] == [0, 400]
         assert await value(service, "deliveries_total", host="gitlab", result="retry") == 1
         assert await value(service, "deliveries_total", host="gitlab", result="already_there") == 1
@@ -91,7 +91,7 @@ async def test_row_18_429_with_seconds_or_an_http_date_waits_and_other_hosts_are
             start(scene.cluster, "two", "succeeded")
             await shows(scene.github, one="success", two="success")
             await shows(scene.gitlab, one="success", two="success")
-            await service.reporter.lanes.drained()
+            await drained(service)
     first, *later = scene.gitlab.posts()
     assert [asked.status for asked in later] == [201, 201]
     assert all(asked.at - first.at >= 1 for asked in later)
@@ -142,7 +142,7 @@ async def test_row_19_primary_and_secondary_rate_limits_park_the_lanes_and_no_th
             assert set(await troubles(service)) == {"github"}
             github.used = 0
             await shows(github, one="success", two="success")
-            await service.reporter.lanes.drained()
+            await drained(service)
             assert await troubles(service) == {}
     first, *later = github.posts()
     assert first.status == 403
@@ -164,7 +164,7 @@ async def test_row_19_a_spent_primary_rate_limit_is_waited_for_rather_than_refus
             github.used = 0
             start(scene.cluster, "three", "succeeded")
             await shows(github, three="success")
-            await service.reporter.lanes.drained()
+            await drained(service)
     assert [asked.status for asked in github.posts()] == [201, 201, 201]
     assert github.posts()[2].at >= github.reset
 
@@ -193,7 +193,7 @@ async def test_row_19_the_second_that_github_wants_between_writes_is_kept_withou
         start(scene.cluster, name, "succeeded")
     async with scene.serve() as service:
         await shows(scene.github, **dict.fromkeys(names, "success"))
-        await service.reporter.lanes.drained()
+        await drained(service)
     assert [asked.status for asked in scene.github.posts()] == [201, 201, 201]
 
 
@@ -219,7 +219,7 @@ async def test_row_20_token_revoked_later_rotated_is_parked_visible_and_drained_
             assert len(scene.gitlab.posts()) == parked == 2
             (scene.folder / "gitlab-token").write_text("rotated-token\n")
             await shows(scene.gitlab, before="success", after="failed")
-            await service.reporter.lanes.drained()
+            await drained(service)
             assert await troubles(service) == {}
             assert await value(service, "host_ill", host="gitlab") == 0
             assert await value(service, "host_held_seconds", host="gitlab") == 0
