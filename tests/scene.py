@@ -48,6 +48,7 @@ class Scene:
     more: str = ""
     gitlab_options: str = ""  #: more keys of the host's entry, each with a comma before it
     github_options: str = ", seconds_between_writes: 0"
+    urls: dict[str, str] = field(default_factory=dict)  #: of hosts, instead of their own
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write_config(self) -> Path:
@@ -57,14 +58,15 @@ class Scene:
             ("password", PASSWORD),
         ):
             (self.folder / name).write_text(f"{secret}\n")
+        urls = {"gitlab": self.gitlab.url, "github": self.github.url, **self.urls}
         text = f"""
             public_url: https://listener.example.com
             default_namespace: team-a
             users:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}
             hosts:
-              gitlab: {{kind: gitlab, url: "{self.gitlab.url}", token_file: gitlab-token{self.gitlab_options}}}
-              github: {{kind: github, url: "{self.github.url}", token_file: github-token{self.github_options}}}
+              gitlab: {{kind: gitlab, url: "{urls["gitlab"]}", token_file: gitlab-token{self.gitlab_options}}}
+              github: {{kind: github, url: "{urls["github"]}", token_file: github-token{self.github_options}}}
         """
         path = self.folder / "listener.yaml"
         path.write_text(textwrap.dedent(text) + self.more + self.services)
@@ -76,11 +78,11 @@ class Scene:
     @contextlib.asynccontextmanager
     async def serve(self, **settings: Any) -> AsyncIterator[Service]:
         env: Mapping[str, str] = self.env()
-        loaded = load(self.write_config(), known_kinds=discover(), env=env)
-        options = {"host": "127.0.0.1", "port": 0, "grace": 5.0, **self.settings, **settings}
-        async with Service(
-            Settings(config=loaded.config, folder=self.folder, path=loaded.path, kinds=discover(), env=env, **options)
-        ) as service:
+        kinds = discover()
+        loaded = load(self.write_config(), known_kinds=kinds, env=env)
+        options: dict[str, Any] = {"kinds": kinds, "env": env, "host": "127.0.0.1", "port": 0, "grace": 5.0}
+        options |= {**self.settings, **settings}
+        async with Service(Settings(config=loaded.config, folder=self.folder, path=loaded.path, **options)) as service:
             yield service
 
 

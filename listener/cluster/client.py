@@ -2,8 +2,9 @@
 
 kubernetes_asyncio finds the credentials (service account, kubeconfig with its exec plug-ins and OIDC) and signs requests; its
 generated models and its ``Watch`` are not used (see ``reflector``). Promised here: every call has a timeout, a status other than
-2xx is an ``ApiError`` and never a body, names are checked before a URL is built, and watches, logs and short calls each have
-a connection pool of their own, so that a hundred open streams cannot starve a patch.
+2xx is an ``ApiError`` and never a body, at a 401 the credentials are read again and the request is made once more, names are checked
+before a URL is built, and watches, logs and short calls each have a connection pool of their own, so that a hundred open streams cannot
+starve a patch.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class UnreachableError(ClusterError):
     """No answer: refused, timed out, reset, DNS or TLS trouble."""
 
 
+class SilentError(UnreachableError):
+    """Connected, and then nothing was heard in time."""
+
+
 class ApiError(ClusterError):
     """The API server said no."""
 
@@ -94,6 +99,7 @@ class Cluster:
         self._configuration = configuration
         self._clients: dict[str, ApiClient] = {}
         self._reloading = asyncio.Lock()
+        self._reloads = 0
         self._version: tuple[int, int] | None = None
 
     @property
@@ -110,14 +116,6 @@ class Cluster:
         configuration = Configuration()
         source = await _load(configuration, env)
         return cls(configuration, source=source, env=env)
-
-    async def reload(self) -> None:
-        """Read the credentials again: after a 401, when a token was rotated. Keeps the old ones if that fails."""
-        async with self._reloading:
-            try:
-                await _load(self._configuration, self._env)
-            except ClusterConfigError as error:
-                log.warning("cannot read the cluster credentials again, keeping the old ones: %s", error)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -187,13 +185,36 @@ class Cluster:
     ) -> bytes:
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_TIMEOUT))
         with _translated(self.host):
-            response = await self._request(
-                method, path, params=params, body=body, content_type=content_type, timeout=limits, pool=pool
-            )
-            async with response:
-                return await response.read()
+            async with asyncio.timeout(timeout):  # of a second request, too
+                response = await self._request(
+                    method, path, params=params, body=body, content_type=content_type, timeout=limits, pool=pool
+                )
+                async with response:
+                    return await response.read()
 
-    async def _request(
+    async def _request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
+        """An answer with 2xx. A token may have been rotated since it was read, so one 401 is no reason to give up."""
+        reloads = self._reloads
+        try:
+            return await self._request_once(method, path, **options)
+        except ApiError as error:
+            if error.status != 401:
+                raise
+        await self._reload(reloads)
+        return await self._request_once(method, path, **options)
+
+    async def _reload(self, reloads: int) -> None:
+        """Read the credentials again, unless another request has done so since. Keeps the old ones if that fails."""
+        async with self._reloading:
+            if self._reloads != reloads:
+                return
+            self._reloads += 1
+            try:
+                await _load(self._configuration, self._env)
+            except ClusterConfigError as error:
+                log.warning("cannot read the cluster credentials again, keeping the old ones: %s", error)
+
+    async def _request_once(
         self,
         method: str,
         path: str,
@@ -307,6 +328,8 @@ def _translated(host: str) -> Iterator[None]:
     """Turn the client library's many exceptions into ours."""
     try:
         yield
+    except aiohttp.SocketTimeoutError as error:
+        raise SilentError(f"{host}: no answer in time") from error
     except TimeoutError as error:
         raise UnreachableError(f"{host}: no answer in time") from error
     except (aiohttp.ClientError, ssl.SSLError, OSError) as error:

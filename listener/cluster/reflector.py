@@ -22,7 +22,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterError, UnreachableError
+from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterError, SilentError, UnreachableError
 from listener.cluster.decode import name_of
 from listener.cluster.names import Key
 from listener.cluster.objects import MalformedError
@@ -165,8 +165,6 @@ class Reflector(Generic[T]):
             at_least = min(error.retry_after or 0.0, 60.0)
             if error.status == 410 or error.reason in ("Expired", "Gone"):
                 self._resource_version = ""
-            if error.status == 401:
-                await self._cluster.reload()
         pause = self._backoff.pause(at_least=at_least)
         if self._problem is None:
             self._problem = (str(error), time.time())
@@ -230,10 +228,9 @@ class Reflector(Generic[T]):
         }
         seen: set[Key] = set()
         opened = False
+        silence = min(_STREAM_LIST_SILENCE, *self._silence)
         try:
-            async with self._cluster.stream(
-                self.path, params=params, pool="watches", read_timeout=_STREAM_LIST_SILENCE
-            ) as response:
+            async with self._cluster.stream(self.path, params=params, pool="watches", read_timeout=silence) as response:
                 opened = True
                 async for event in self._events(response.content.iter_any()):
                     if event.type == "ADDED" and (item := self._read(event.object)) is not None:
@@ -251,7 +248,7 @@ class Reflector(Generic[T]):
                 raise _NoStreamListError(str(error)) from None
             raise
         except UnreachableError as error:
-            if not opened:
+            if not opened and not isinstance(error, SilentError):
                 raise
             raise _NoStreamListError(str(error)) from None
         raise _NoStreamListError("the stream ended before the list did")

@@ -22,6 +22,7 @@ from notifiers.base import RateLimit, RetryableError, UnauthorizedError
 
 LONGEST_HOLD: Final = 3600.0  # seconds a host may ask us to wait
 _SEVERAL: Final = 3  # lanes that fail in a row until their host is taken to be down
+_SAME_PERIOD: Final = 5.0  # seconds that two answers may differ in when a limit begins anew
 _RESERVE: Final = 0.05  # of a rate limit, kept for final states
 
 
@@ -109,8 +110,10 @@ class Budget(Gate):
 
     def learned(self, rate: RateLimit) -> None:
         """The host said what is left. Nothing left: wait, rather than be refused."""
-        self.rate = rate
-        self._resets = asyncio.get_running_loop().time() + min(rate.resets_in, LONGEST_HOLD)
+        resets = asyncio.get_running_loop().time() + min(rate.resets_in, LONGEST_HOLD)
+        if self.rate is not None and abs(resets - self._resets) < _SAME_PERIOD and self.rate.remaining < rate.remaining:
+            rate = self.rate  # answers of requests that were made together come in any order
+        self.rate, self._resets = rate, resets
         if not rate.remaining:
             self.opens = max(self.opens, self._resets)
 

@@ -6,7 +6,6 @@ import asyncio
 import email.utils
 import itertools
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,26 +17,14 @@ from listener.demo.githost import GitHost, HostFault
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.reporting.pacing import Pace
-from listener.service import Service
+from tests.faults.outside import QUICK, ask, busy_threads, states
 from tests.replica import metric
-from tests.runs import context, move, start
-from tests.scene import GITHUB_PATH, GITLAB_PATH, SHA, Scene, client
-
-QUICK = Pace(lane=wait_fixed(0.05), host=wait_fixed(0.05), unauthorized=0.2)
-
-
-def states(host: GitHost, name: str) -> list[str]:
-    path = GITLAB_PATH if isinstance(host, GitLab) else GITHUB_PATH
-    return [posted.state for posted in host.statuses(path, SHA, context(name))]
+from tests.runs import move, start
+from tests.scene import GITHUB_PATH, Scene
 
 
 async def shows(host: GitHost, name: str, state: str) -> None:
     await host.wait_for(lambda _: states(host, name)[-1:] == [state], timeout=40)
-
-
-async def ask(service: Service, path: str) -> tuple[int, str]:
-    async with client(service, user="") as session, session.get(path) as response:
-        return response.status, await response.text()
 
 
 def events(scene: Scene) -> list[dict[str, Any]]:
@@ -137,15 +124,6 @@ async def test_row_18_429_with_seconds_an_http_date_or_an_absurd_value_waits_and
 
 
 # 19
-
-
-def busy_threads() -> list[str]:
-    """Workers' threads that are in the middle of something."""
-    import sys
-
-    frames = sys._current_frames()
-    names = {thread.ident: thread.name for thread in threading.enumerate() if thread.name.startswith("notify-")}
-    return [name for ident, name in names.items() if ident in frames and frames[ident].f_code.co_name != "_worker"]
 
 
 async def test_row_19_primary_rate_limit_parks_the_lanes_with_no_sleeping_thread(scene: Scene) -> None:
@@ -300,17 +278,7 @@ async def test_row_22_dns_failure_tls_failure_connection_refused_are_retried_and
         "TLS": scene.github.url.replace("http:", "https:"),
         "refused": f"http://127.0.0.1:{port}",
     }
-    scene.more = (
-        f'  github: {{kind: github, url: "{urls[trouble]}", token_file: github-token, seconds_between_writes: 0}}\n'
-    )
-    path = scene.write_config()
-    own = (
-        f'  github: {{kind: github, url: "{scene.github.url}", token_file: github-token, seconds_between_writes: 0}}\n'
-    )
-    scene.more = ""
-    text = path.read_text().replace(own, "")
-    assert text.count("kind: github") == 1
-    scene.write_config = lambda: (path.write_text(text), path)[1]  # type: ignore[method-assign]  # this text, not its own
+    scene.urls["github"] = urls[trouble]
     async with scene.serve(pace=QUICK) as service:
         for number in range(6):
             start(scene.cluster, str(number), "succeeded")
