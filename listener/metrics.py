@@ -88,6 +88,7 @@ class _State:
         held = _by_host("host_held_seconds", "Until the host, or its account held longest, is asked again")
         waiting = _by_host("lanes_waiting", "Commits and contexts whose newest state has not arrived")
         oldest = _by_host("lanes_oldest_seconds", "Age of the oldest state that has not arrived")
+        flying = _by_host("requests_in_flight", "Statuses that are being sent right now")
         left = _by_host(
             "rate_limit_remaining", "Requests left of the host's rate limit, of the account with the fewest"
         )
@@ -96,10 +97,11 @@ class _State:
             held.add_metric([host.name], host.held)
             waiting.add_metric([host.name], len(host.waiting))
             oldest.add_metric([host.name], host.oldest)
+            flying.add_metric([host.name], host.circuit.in_flight)
             known = [budget.left for budget in host.budgets() if budget.left is not None]
             if known:
                 left.add_metric([host.name], min(known))
-        yield from (ill, held, waiting, oldest, left)
+        yield from (ill, held, waiting, oldest, left, flying)
 
     def _watches(self) -> Iterator[Metric]:
         restarts = CounterMetricFamily(

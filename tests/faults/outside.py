@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 
@@ -48,3 +49,10 @@ def busy_threads() -> list[str]:
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("notify-")]
     assert threads
     return [t.name for t in threads if t.ident in frames and frames[t.ident].f_code.co_name != "_worker"]
+
+
+async def threads_idle(service: Service) -> None:
+    """Wait until no thread of a notifier has anything to do, and what they did has been taken into account."""
+    async with asyncio.timeout(20):
+        while busy_threads() or await value(service, "requests_in_flight"):
+            await ask(service, "/livez")
