@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from listener.config_model import Config, Host, Leases, Runs, Service, User
 from listener.config_problems import ConfigError, Problem
 
 _MAX_BYTES: Final = 1024 * 1024
@@ -43,8 +44,6 @@ class Document:
 
     def keys(self, where: Where) -> list[str]:
         """The keys that may stand at ``where``."""
-        from listener.config import Config, Host, Runs, Service, User
-
         match where:
             case ():
                 model: Any = Config
@@ -56,6 +55,8 @@ class Document:
                 model = Service
             case ("services", _, "runs"):
                 model = Runs
+            case ("leases",):
+                model = Leases
             case _:
                 return []
         return list(model.model_fields)

@@ -25,7 +25,7 @@ from typing import Final
 
 from listener.cluster.objects import NOTHING, PipelineRun
 from listener.reporting.hosts import Budgets, Host
-from listener.reporting.ledger import OVERRULED, LaneKey, Record
+from listener.reporting.ledger import OVERRULED, LaneKey, Record, read
 from listener.reporting.pacing import Budget, Pace
 from listener.reporting.routing import Target
 from listener.reporting.status import reported_outcome
@@ -150,12 +150,14 @@ class Lanes:
             if run.order < lane.order:
                 lane.others = {**lane.others, run.uid: run}
                 self._doubt(lane, run, known)
+                self._believe(lane)
                 self._consider(lane)
                 return
             self._adopt(lane, target, run, known)
         elif known is not None and not self._mine(lane):
             lane.shown, lane.memo = known.state, known.memo or lane.memo  # another replica's work
         lane.run, lane.target, lane.present = run, target, True
+        self._believe(lane)
         self._consider(lane)
 
     def withdraw(self, key: LaneKey, run: PipelineRun, target: Target | None = None) -> None:
@@ -195,12 +197,19 @@ class Lanes:
             lane.shown = None
             lane.overruled -= {run.uid}
 
+    def _believe(self, lane: Lane) -> None:
+        """While another replica reports the lane, the ledgers of its runs are all that we know of what the host shows."""
+        if lane.others and not self._mine(lane):
+            known = read(lane.run).get(lane.key.digest)
+            trusted = known is not None and all(state == OVERRULED for state in lane.older.values())
+            lane.shown = known.state if known is not None and trusted else None
+
     def _adopt(self, lane: Lane, target: Target, run: PipelineRun, known: Record | None) -> None:
         """``run`` is the youngest on this lane: from now on the lane is its."""
         if run.uid != lane.run.uid:
             if lane.present:
                 lane.others = {**lane.others, lane.run.uid: lane.run}
-            lane.older = {**lane.older, lane.run.uid: lane.shown or OVERRULED}
+                lane.older = {**lane.older, lane.run.uid: lane.shown or OVERRULED}
             if lane.sent:  # over whatever the ledger of ``run`` remembers
                 known = None
         lane.sent = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def config(scene: Scene, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@contextlib.asynccontextmanager
+async def leader_and_standby(
+    scene: Scene, config: Callable[..., Path], **env: str
+) -> AsyncIterator[tuple[Replica, Replica]]:
+    """Two replicas, of which the first holds the only Lease and the second knows all that it needs to take over."""
+    async with replica(scene, "one", config=config("one"), **env) as one:
+        await one.logged("took [0] of 1")
+        async with replica(scene, "two", config=config("two"), **env) as two:
+            await two.logged("lanes lead to commits")
+            yield one, two
 
 
 def states(scene: Scene, name: str, sha: str = SHA) -> list[str]:
@@ -125,46 +138,40 @@ async def test_row_11_lease_api_hangs_resets_or_answers_503_html_and_work_stops_
 
 
 async def test_row_12_leader_killed_in_the_middle_of_a_post(scene: Scene, config: Callable[..., Path]) -> None:
-    async with replica(scene, "one", config=config("one")) as one:
-        await one.logged("took [0] of 1")
-        async with replica(scene, "two", config=config("two")) as two:
-            await two.logged("lanes lead to commits")
-            start(scene.cluster, "a")
-            await shows(scene, "a", "running")
-            scene.gitlab.faults.append(HostFault(accept_then_hang=True, times=1))
-            move(scene.cluster, "a", "succeeded")
-            await shows(scene, "a", "success")  # the host has it, the leader does not know yet
-            await one.kill()
-            await two.logged("took [0] of 1")
-            start(scene.cluster, "b", "succeeded")
-            await shows(scene, "b", "success")
-            await two.logged("service-xyz-run-a: gitlab shows success")
+    async with leader_and_standby(scene, config) as (one, two):
+        start(scene.cluster, "a")
+        await shows(scene, "a", "running")
+        scene.gitlab.faults.append(HostFault(accept_then_hang=True, times=1))
+        move(scene.cluster, "a", "succeeded")
+        await shows(scene, "a", "success")  # the host has it, the leader does not know yet
+        await one.kill()
+        await two.logged("took [0] of 1")
+        start(scene.cluster, "b", "succeeded")
+        await shows(scene, "b", "success")
+        await two.logged("service-xyz-run-a: gitlab shows success")
     assert states(scene, "a")[:2] == ["running", "success"]
     assert states(scene, "a").count("success") <= 2, "more than one duplicate"
     assert states(scene, "a")[-1] == "success"
 
 
 async def test_row_13_process_stopped_past_its_lease_then_continued(scene: Scene, config: Callable[..., Path]) -> None:
-    async with replica(scene, "one", config=config("one")) as one:
-        await one.logged("took [0] of 1")
-        async with replica(scene, "two", config=config("two")) as two:
-            await two.logged("lanes lead to commits")
-            start(scene.cluster, "a")
-            await shows(scene, "a", "running")
-            one.signal(signal.SIGSTOP)
-            move(scene.cluster, "a", "succeeded")  # lies in the stopped process's socket
-            await two.logged("took [0] of 1")
-            await shows(scene, "a", "success")
-            before = askers(scene).count("one")
-            start(scene.cluster, "b")
-            one.signal(signal.SIGCONT)
-            await one.logged("lost [0] of 1")
-            await knows(one, "a", 200)
-            move(scene.cluster, "b", "failed")
-            await shows(scene, "b", "failed")
-            await renewals(scene, 4)
-            assert askers(scene).count("one") == before, "the process that had lost its lease made a POST"
-            assert states(scene, "a") == ["running", "success"]
+    async with leader_and_standby(scene, config) as (one, two):
+        start(scene.cluster, "a")
+        await shows(scene, "a", "running")
+        one.signal(signal.SIGSTOP)
+        move(scene.cluster, "a", "succeeded")  # lies in the stopped process's socket
+        await two.logged("took [0] of 1")
+        await shows(scene, "a", "success")
+        before = askers(scene).count("one")
+        start(scene.cluster, "b")
+        one.signal(signal.SIGCONT)
+        await one.logged("lost [0] of 1")
+        await knows(one, "a", 200)
+        move(scene.cluster, "b", "failed")
+        await shows(scene, "b", "failed")
+        await renewals(scene, 4)
+        assert askers(scene).count("one") == before, "the process that had lost its lease made a POST"
+        assert states(scene, "a") == ["running", "success"]
 
 
 async def test_row_14_two_replicas_start_together_and_every_run_has_one_owner(
@@ -228,15 +235,12 @@ async def test_row_15_clock_steps_by_an_hour(
 
 
 async def test_a_replica_that_stops_hands_over_at_once(scene: Scene, config: Callable[..., Path]) -> None:
-    async with replica(scene, "one", config=config("one")) as one:
-        await one.logged("took [0] of 1")
-        async with replica(scene, "two", config=config("two")) as two:
-            await two.logged("lanes lead to commits")
-            start(scene.cluster, "a")
-            await shows(scene, "a", "running")
-            assert await one.stop() == 0
-            assert scene.cluster.get("leases", "ops", "tekton-listener-00")["spec"]["holderIdentity"] != "one"
-            move(scene.cluster, "a", "succeeded")
-            await shows(scene, "a", "success")
-            await asyncio.gather(two.logged("took [0] of 1"), two.logged("gitlab shows success"))
+    async with leader_and_standby(scene, config) as (one, two):
+        start(scene.cluster, "a")
+        await shows(scene, "a", "running")
+        assert await one.stop() == 0
+        assert scene.cluster.get("leases", "ops", "tekton-listener-00")["spec"]["holderIdentity"] != "one"
+        move(scene.cluster, "a", "succeeded")
+        await shows(scene, "a", "success")
+        await asyncio.gather(two.logged("took [0] of 1"), two.logged("gitlab shows success"))
     assert states(scene, "a") == ["running", "success"]

@@ -208,6 +208,24 @@ def test_with_nobody_who_may_log_in_it_does_not_start(path: Path) -> None:
     assert settings.environment_user == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("leases: {shards: 0}", "leases.shards"),
+        ("leases: {shrads: 3}", "did you mean shards"),
+        ("leases: {renew_deadline: 15}", "not shorter than the duration"),
+        ("leases: {retry_period: 6}", "no second try"),
+        ("leases: {name: Not_A_Name}", "not a Lease's name"),
+    ],
+)
+def test_leases_that_cannot_work_are_refused_with_the_reason(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "listener.yaml"
+    path.write_text(GOOD + line + "\n")
+    with pytest.raises(ConfigError, match=message) as refused:
+        load(path, known_kinds=KINDS, env=ENV)
+    assert all(problem.line for problem in refused.value.problems)
+
+
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 KEYS = st.sampled_from([*Config.model_fields, *Host.model_fields, *Service.model_fields, *User.model_fields]) | st.text(
     max_size=5

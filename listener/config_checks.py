@@ -1,0 +1,214 @@
+"""What one field's type cannot say: whether the configuration's fields fit together, and whether the files it names can be used."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from listener.config_model import Host, Leases, Model, Service, User
+from listener.config_problems import Problem, did_you_mean
+from listener.config_secrets import check_private_key, read_secret
+from listener.config_yaml import Document
+from listener.template import Template
+
+BUILT_IN: Final = ("gitlab", "github")  # kinds that need a token
+_APP: Final = (
+    "app_id",
+    "private_key_file",
+    "installation_id",
+)  # what github may be given instead; the first two are needed
+K = TypeVar("K", int, str)
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a file that are right by themselves, with their places, even when others are wrong."""
+
+    users: dict[int, User]
+    hosts: dict[str, Host]
+    services: dict[int, Service]
+    host_names: tuple[str, ...]  # also of hosts that are wrong
+
+    @classmethod
+    def of(cls, data: Any) -> Parts:
+        hosts = data.get("hosts")
+        hosts = hosts if isinstance(hosts, dict) else {}
+        return cls(
+            users=_valid(User, _numbered(data.get("users"))),
+            hosts=_valid(Host, hosts),
+            services=_valid(Service, _numbered(data.get("services"))),
+            host_names=tuple(hosts),
+        )
+
+
+def _numbered(value: Any) -> dict[int, Any]:
+    return dict(enumerate(value)) if isinstance(value, list) else {}
+
+
+def _valid(model: type[M], entries: dict[K, Any]) -> dict[K, M]:
+    found = {}
+    for key, entry in entries.items():
+        with contextlib.suppress(ValidationError):
+            found[key] = model.model_validate(entry)
+    return found
+
+
+class Checks:
+    """What one field's type cannot say: whether the fields fit together, and the files they name."""
+
+    def __init__(
+        self, parts: Parts, document: Document, *, env: Mapping[str, str], known_kinds: Collection[str]
+    ) -> None:
+        self._parts, self._document, self._env, self._kinds = parts, document, env, known_kinds
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def run(self, *, check_files: bool) -> None:
+        self._check_users()
+        for name, host in self._parts.hosts.items():
+            self._check_host(name, host)
+        for number, service in self._parts.services.items():
+            self._check_service(number, service)
+        self._check_order()
+        self._warn()
+        if check_files:
+            self._check_files()
+
+    def check_leases(self, leases: Leases) -> None:
+        """client-go's rules: the holder must have stopped before another one may begin, and have had a second try."""
+        if leases.renew_deadline >= leases.duration:
+            self._problem(
+                ("leases", "renew_deadline"),
+                f"{leases.renew_deadline:g} s is not shorter than the duration of {leases.duration:g} s",
+                "the holder must stop before another one may begin, for example 10 and 15",
+            )
+        if leases.retry_period * 2 > leases.renew_deadline:
+            self._problem(
+                ("leases", "retry_period"),
+                f"{leases.retry_period:g} s leaves no second try within the renew_deadline of {leases.renew_deadline:g} s",
+                "make it a fifth, for example 2 and 10",
+            )
+
+    def _problem(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        self.problems.append(self._document.problem(where, message, hint))
+
+    def warn(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        """Note what works but is worth a second look."""
+        self.warnings.append(self._document.problem(where, message, hint))
+
+    def _check_users(self) -> None:
+        seen: set[str] = set()
+        for number, user in self._parts.users.items():
+            where = ("users", number)
+            if user.name in seen:
+                self._problem((*where, "name"), f"user {user.name} is there twice")
+            seen.add(user.name)
+            self._one_of(where, "password_file", user.password_file, "password_env", user.password_env)
+
+    def _check_host(self, name: str, host: Host) -> None:
+        where = ("hosts", name)
+        if ":" in name or not name:
+            self._problem(where, "a host's name has no ':'")
+        if host.kind not in self._kinds:
+            hint = did_you_mean(host.kind, self._kinds) or f"known are {', '.join(sorted(self._kinds))}"
+            self._problem((*where, "kind"), f"no notifier of kind {host.kind}", hint)
+        if any(getattr(host, field) is not None for field in _APP):
+            self._check_app(where, host)
+        elif host.kind in BUILT_IN or host.token_file or host.token_env:
+            self._one_of(where, "token_file", host.token_file, "token_env", host.token_env)
+        if host.url and host.url.startswith("http://"):
+            self.warn((*where, "url"), f"{host.url} is not encrypted: the token can be read on the way", "use https://")
+
+    def _check_app(self, where: tuple[str | int, ...], host: Host) -> None:
+        first = next(field for field in _APP if getattr(host, field) is not None)
+        token = "token_file" if host.token_file else "token_env" if host.token_env else None
+        if host.kind != "github":
+            self._problem((*where, first), "is for hosts of kind github", "give token_file (or token_env)")
+        elif token is not None:
+            self._problem((*where, first), f"give {token} or a GitHub App, not both")
+        elif missing := [field for field in _APP[:2] if getattr(host, field) is None]:
+            needs = "a GitHub App needs app_id and private_key_file; installation_id may be left out"
+            self._problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", needs)
+
+    def _one_of(self, where: tuple[str | int, ...], first: str, a: str | None, second: str, b: str | None) -> None:
+        if a and b:
+            self._problem((*where, second), f"give {first} or {second}, not both")
+        elif not a and not b:
+            self._problem(where, f"no secret: give {first} (or {second})")
+        elif b and not self._env.get(b):
+            self._problem((*where, second), f"the environment variable {b} is not set or empty")
+
+    def _check_service(self, number: int, service: Service) -> None:
+        where = ("services", number)
+        captures = "$(service)" in service.runs.name
+        if "$(" in service.name and service.name != "$(service)":
+            self._problem((*where, "name"), "a name is plain text, or just $(service)")
+        for place, text in enumerate(service.repository):
+            host, _, path = text.partition(":")
+            # A single repository may stand without a list; its line is then the field's own.
+            spot = (*where, "repository", place)
+            if host not in self._parts.host_names:
+                known = ", ".join(self._parts.host_names) or "none"
+                hint = did_you_mean(host, self._parts.host_names) or f"hosts: has {known}"
+                self._problem(spot, f"no host {host}", hint)
+            self._check_capture(spot, path, captures=captures)
+        for field in ("name", "commit", "ref", "context", "target_url"):
+            self._check_capture((*where, field), getattr(service, field) or "", captures=captures)
+
+    def _check_capture(self, where: tuple[str | int, ...], text: str, *, captures: bool) -> None:
+        if not captures and any(reference.source == "service" for reference in Template.parse(text).references):
+            self._problem(where, "$(service) has no value", "capture it in runs.name, for example $(service)-run-*")
+
+    def _check_order(self) -> None:
+        seen: dict[str, int] = {}
+        for number, service in self._parts.services.items():
+            signature = json.dumps(service.runs.model_dump(), sort_keys=True)
+            if signature in seen:
+                first = self._document.line(("services", seen[signature]))
+                self.warn(
+                    ("services", number, "runs"), f"never matches: the service in line {first} claims the same runs"
+                )
+            seen.setdefault(signature, number)
+
+    def _warn(self) -> None:
+        used = {text.partition(":")[0] for service in self._parts.services.values() for text in service.repository}
+        for name in self._parts.hosts:
+            if name not in used:
+                self.warn(("hosts", name), f"host {name} is not used by any service")
+
+    def _check_files(self) -> None:
+        for number, user in self._parts.users.items():
+            if user.password_file:
+                self._check_secret(("users", number, "password_file"), user.password_file)
+        for name, host in self._parts.hosts.items():
+            if host.token_file:
+                self._check_secret(("hosts", name, "token_file"), host.token_file)
+            if host.private_key_file:
+                self._check_key(("hosts", name, "private_key_file"), host.private_key_file)
+            if host.ca_file:
+                path = self._document.path.parent / host.ca_file
+                if not path.is_file() or not os.access(path, os.R_OK):
+                    self._problem(("hosts", name, "ca_file"), f"{host.ca_file}: no such file, or not readable")
+
+    def _check_secret(self, where: tuple[str | int, ...], name: str) -> None:
+        try:
+            read_secret(self._document.path.parent / name)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._problem(where, f"{name}: {reason}", "mount the secret there, or correct the path")
+
+    def _check_key(self, where: tuple[str | int, ...], name: str) -> None:
+        try:
+            check_private_key(self._document.path.parent / name)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._problem(where, f"{name}: {reason}", "mount the secret there, or correct the path")
+        except ValueError as error:
+            self._problem(where, f"{name}: {error}", "GitHub gives one on the App's page, under 'Private keys'")
