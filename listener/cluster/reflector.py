@@ -96,7 +96,10 @@ _STATUS: Final = msgspec.json.Decoder(_Status)
 
 
 class Backoff:
-    """Pauses after failures: 0.8 s doubled up to 30 s, half of it random; starts over after two healthy minutes."""
+    """Pauses after failures: 0.8 s doubled up to 30 s, each up to twice as long at random; starts over after two healthy minutes.
+
+    The randomness only makes them longer, as client-go's does: what fails at once is asked about once a second, and not more.
+    """
 
     def __init__(self, *, first: float = 0.8, cap: float = 30.0, healthy: float = 120.0) -> None:
         self._first, self._cap, self._healthy = first, cap, healthy
@@ -108,8 +111,8 @@ class Backoff:
         if now - self._last_failure > self._healthy:
             self._next = self._first
         self._last_failure = now
-        seconds, self._next = self._next, min(self._next * 2, self._cap)
-        return max(at_least, seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        seconds, self._next = self._next, min(self._next * 2, self._cap / 2)
+        return max(at_least, seconds * random.uniform(1.0, 2.0))  # noqa: S311 - jitter, not a secret
 
 
 class Reflector(Generic[T]):
