@@ -63,7 +63,7 @@ class GitLab(GitHost):
         self.strict_finished = strict_finished
         self.read_only_tokens: set[str] = set()  #: tokens without the scope ``api``
         self._ids = itertools.count(100)
-        self._pipelines: dict[str, list[_Pipeline]] = {}  # by project path
+        self._pipelines: dict[tuple[str, str], list[_Pipeline]] = {}  # by project path and commit
         self._jobs: dict[int, list[_Job]] = {}  # by pipeline
 
     def routes(self) -> list[web.RouteDef]:
@@ -135,9 +135,9 @@ class GitLab(GitHost):
 
     def _pipeline(self, project: Project, sha: str, fields: dict[str, Any]) -> _Pipeline:
         """The newest one of this commit and ref, or a new external one; with an id just that one."""
-        pipelines = self._pipelines.setdefault(project.path, [])
+        pipelines = self._pipelines.setdefault((project.path, sha), [])
         ref, wanted = fields.get("ref"), fields.get("pipeline_id")
-        matching = [p for p in pipelines if p.sha == sha and ref in (None, p.ref)]
+        matching = [p for p in pipelines if ref in (None, p.ref)]
         if wanted is not None:
             matching = [p for p in matching if p.id == int(wanted)]
             if not matching:
@@ -185,7 +185,7 @@ class GitLab(GitHost):
         return web.json_response({"id": 1, "username": "tekton", "name": "Tekton"})
 
     def _jobs_of(self, project: Project, sha: str, *, every: bool = False) -> list[_Job]:
-        pipelines = [p for p in self._pipelines.get(project.path, ()) if p.sha == sha]
+        pipelines = self._pipelines.get((project.path, sha), ())
         return [job for p in pipelines for job in self._jobs.get(p.id, ()) if every or not job.retried]
 
     # Pages

@@ -128,10 +128,11 @@ class Guarantee:
             meta = msgspec.json.decode(await self._cluster.get(path), type=_Object).metadata
             if meta.uid != wish.uid:
                 return True
-            others = [entry for entry in meta.finalizers or () if entry != FINALIZER]
-            wanted = [*others, FINALIZER] if wish.keep and not meta.deletion_timestamp else others
-            if wanted == (meta.finalizers or []):
-                return True
+            finalizers = meta.finalizers or []
+            if wish.keep == (FINALIZER in finalizers) or (wish.keep and meta.deletion_timestamp):
+                return True  # a wish to keep a run never lets it go, however late it comes
+            others = [entry for entry in finalizers if entry != FINALIZER]
+            wanted = [*others, FINALIZER] if wish.keep else others
             body = {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": wanted}
             await self._cluster.merge_patch(path, {"metadata": body})
         except ApiError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -44,13 +45,10 @@ class Demo:
 def free_ports(number: int) -> int:
     """The first of ``number`` neighbouring ports that are free."""
     for first in range(20000 + os.getpid() * 10 % 20000, 60000, 10):  # tests run in several processes
-        try:
-            sockets = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(number)]
-        except OSError:
-            continue
-        for taken in sockets:
-            taken.close()
-        return first
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for offset in range(number):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + offset)))
+            return first
     raise AssertionError("no free ports")
 
 
