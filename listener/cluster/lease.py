@@ -3,7 +3,8 @@
 client-go's rules. A Lease names its holder, who renews it every ``retry`` seconds; whoever wants it takes it when it was seen unchanged for
 its whole duration, on the observer's own clock that nobody steps, so that clocks that differ steal nothing. The holder stops working
 ``renew`` seconds after the beginning of its last successful renewal, which is well before anybody else may begin. Every write carries
-the resourceVersion that it is based on, so that of two who try at once one gets 409. At the end a Lease is given back, so that the next one
+the resourceVersion that it is based on, so that of two who try at once one gets 409. A new holder begins one ``retry`` after it took its
+Lease: if its process was frozen, its watch has told by then what it missed. At the end a Lease is given back, so that the next one
 need not wait.
 
 Beyond client-go: there is one Lease per shard, and each says how many shards its holder divides the work into. A replica that divides it
@@ -84,6 +85,7 @@ class _Held:
 
     lease: _Lease
     until: float  # clock() when the work must have stopped
+    begins: float  # clock() when it may begin: our watch may have been behind, and needs a moment to say what happened before
 
 
 class Leases:
@@ -117,13 +119,13 @@ class Leases:
     def until(self, shard: int) -> float:
         """clock() until which ``shard`` is surely ours; 0 when it is not."""
         held = self._held.get(shard)
-        return held.until if held is not None else 0.0
+        return held.until if held is not None and held.begins <= clock() else 0.0
 
     @property
     def held(self) -> tuple[int, ...]:
         """The shards that are ours now."""
         now = clock()
-        return tuple(sorted(shard for shard, held in self._held.items() if held.until > now))
+        return tuple(sorted(shard for shard in self._held if self.until(shard) > now))
 
     async def run(self) -> None:
         """Take Leases and renew them until cancelled."""
@@ -164,7 +166,7 @@ class Leases:
             self._trouble(error)
         else:
             if shard in self._held:
-                self._held[shard] = _Held(lease, began + self._times.renew)
+                self._held[shard] = _Held(lease, began + self._times.renew, held.begins)
             self.problem = None
 
     async def _contested(self, shard: int) -> None:
@@ -283,7 +285,7 @@ class Leases:
             if error.status in (404, 409):  # another one was quicker
                 return None
             raise
-        return _Held(taken, began + self._times.renew)
+        return _Held(taken, began + self._times.renew, clock() + self._times.retry)
 
     # Writing
 
