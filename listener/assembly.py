@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -124,7 +124,9 @@ def users_of(settings: Settings) -> list[User]:
     return users
 
 
-def build_leases(settings: Settings, cluster: Cluster, *, on_change: Callable[[], None]) -> Leases | None:
+def build_leases(
+    settings: Settings, cluster: Cluster, *, catch_up: Callable[[], Awaitable[None]], on_change: Callable[[], None]
+) -> Leases | None:
     """The Leases of ``leases:``; None without it. Raises ``StartError`` where no namespace is known."""
     wanted = settings.config.leases
     if wanted is None:
@@ -140,6 +142,7 @@ def build_leases(settings: Settings, cluster: Cluster, *, on_change: Callable[[]
         shards=wanted.shards,
         identity=f"{pod}_{os.getpid()}_{secrets.token_hex(4)}",
         times=Times(duration=wanted.duration, renew=wanted.renew_deadline, retry=wanted.retry_period),
+        catch_up=catch_up,
         on_change=on_change,
     )
 

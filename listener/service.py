@@ -71,7 +71,9 @@ class Service:
             cluster = await Cluster.connect(env=self._settings.env)
             stack.push_async_callback(cluster.close)
             log.info("cluster %s, credentials from %s", cluster.host, cluster.source)
-            self.leases = build_leases(self._settings, cluster, on_change=self._shards_changed.set)
+            self.leases = build_leases(
+                self._settings, cluster, catch_up=lambda: self.runs.relist(), on_change=self._shards_changed.set
+            )
             stack.push_async_callback(self._release)
             self._notifiers = build_notifiers(self._settings)
             stack.push_async_callback(self._close_notifiers)

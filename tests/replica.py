@@ -8,9 +8,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -45,15 +44,6 @@ class Replica:
                 self._line.clear()
                 await self._line.wait()
         return found[-1]
-
-    @property
-    def leases(self) -> int:
-        """How many shards it says it holds."""
-        held = 0
-        for line in self.log:
-            if match := re.search(r"(took|lost) \[([^\]]*)\] of", line):
-                held += (1 if match[1] == "took" else -1) * len(match[2].split(","))
-        return held
 
     async def port(self) -> int:
         match = _LISTENING.search(await self.logged("listening on"))
@@ -119,10 +109,3 @@ async def replica(
             process.kill()
         await process.wait()
         await one._reading
-
-
-async def until(condition: Callable[[], Any], changed: Callable[[], Any], *, timeout: float = 30.0) -> None:
-    """Wait until ``condition()``; ``changed()`` gives something to await before it is looked at again."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await changed()

@@ -3,9 +3,12 @@
 client-go's rules. A Lease names its holder, who renews it every ``retry`` seconds; whoever wants it takes it when it was seen unchanged for
 its whole duration, on the observer's own clock that nobody steps, so that clocks that differ steal nothing. The holder stops working
 ``renew`` seconds after the beginning of its last successful renewal, which is well before anybody else may begin. Every write carries
-the resourceVersion that it is based on, so that of two who try at once one gets 409. A new holder begins one ``retry`` after it took its
-Lease: if its process was frozen, its watch has told by then what it missed. At the end a Lease is given back, so that the next one
-need not wait.
+the resourceVersion that it is based on, so that of two who try at once one gets 409. At the end a Lease is given back, so that the next
+one need not wait.
+
+A fence: whoever took a Lease begins only when it surely knows everything that had happened before it took it (``catch_up``), for its watch
+may have been behind, and the holder before may have acted on newer knowledge. Who cannot catch up gives its Leases back and lets
+others try for a while.
 
 Beyond client-go: there is one Lease per shard, and each says how many shards its holder divides the work into. A replica that divides it
 otherwise (after the number was changed) works only when no holder of the other kind is left: it takes a Lease, looks at all of them again,
@@ -20,7 +23,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -85,7 +88,7 @@ class _Held:
 
     lease: _Lease
     until: float  # clock() when the work must have stopped
-    begins: float  # clock() when it may begin: our watch may have been behind, and needs a moment to say what happened before
+    current: bool  # we know all that had happened when we took it, so the work may begin
 
 
 class Leases:
@@ -100,14 +103,16 @@ class Leases:
         shards: int,
         identity: str,
         times: Times | None = None,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        """``identity`` must be this process's alone; ``on_change`` hears when shards were gained or lost, must be quick."""
+        """``identity`` must be this process's alone; ``catch_up`` returns when everything is known that had happened before it was
+        called, or raises ``ClusterError``; ``on_change`` hears when shards were gained or lost, must be quick."""
         self.namespace, self.name, self.shards, self.identity = namespace, name, shards, identity
         self.problem: tuple[str, float] | None = None  #: why Leases cannot be kept, and since when (time.time())
         self._cluster, self._times = cluster, times or Times()
         self._call = min(_CALL, self._times.renew / 2)
-        self._on_change = on_change or (lambda: None)
+        self._catch_up, self._on_change = catch_up, on_change or (lambda: None)
         self._held: dict[int, _Held] = {}
         self._told: tuple[int, ...] = ()
         self._seen: dict[
@@ -115,11 +120,13 @@ class Leases:
         ] = {}  # by name: the newest record, and clock() when it was first seen
         self._vacant: dict[int, float] = {}  # shards that nobody holds, and clock() when that was first seen
         self._gate = asyncio.Lock()  # taking and giving back, one at a time
+        self._taken = asyncio.Event()  # something was taken and is not current yet
+        self._not_before = 0.0  # clock() until which others may try
 
     def until(self, shard: int) -> float:
         """clock() until which ``shard`` is surely ours; 0 when it is not."""
         held = self._held.get(shard)
-        return held.until if held is not None and held.begins <= clock() else 0.0
+        return held.until if held is not None and held.current else 0.0
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -132,6 +139,7 @@ class Leases:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew_for_ever())
             group.create_task(self._take_for_ever())
+            group.create_task(self._begin_for_ever())
 
     async def release(self) -> None:
         """Give back what is ours. Stop all work first, and ``run`` too."""
@@ -151,7 +159,9 @@ class Leases:
             await asyncio.sleep(self._times.retry * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _renew(self, shard: int) -> None:
-        held, began = self._held[shard], clock()
+        held, began = self._held.get(shard), clock()
+        if held is None:
+            return
         if held.until <= began:  # too late to go on as if nothing had been: take it like anybody else
             del self._held[shard]
             return
@@ -165,8 +175,7 @@ class Leases:
         except ClusterError as error:
             self._trouble(error)
         else:
-            if shard in self._held:
-                self._held[shard] = _Held(lease, began + self._times.renew, held.begins)
+            held.lease, held.until = lease, began + self._times.renew
             self.problem = None
 
     async def _contested(self, shard: int) -> None:
@@ -192,7 +201,7 @@ class Leases:
     async def _take_for_ever(self) -> None:
         while True:
             try:
-                if len(self._held) < self.shards:
+                if len(self._held) < self.shards and self._not_before <= clock():
                     async with self._gate:
                         await self._take()
                 pause = self._times.retry
@@ -240,6 +249,7 @@ class Leases:
                 await self._give_back(shard, held.lease)
             else:
                 self._held[shard] = held
+                self._taken.set()
         if others:
             await asyncio.sleep(self._times.retry * random.uniform(0.5, 1.5))  # noqa: S311 - as above
 
@@ -285,7 +295,36 @@ class Leases:
             if error.status in (404, 409):  # another one was quicker
                 return None
             raise
-        return _Held(taken, began + self._times.renew, clock() + self._times.retry)
+        return _Held(taken, began + self._times.renew, current=self._catch_up is None)
+
+    # Beginning
+
+    async def _begin_for_ever(self) -> None:
+        while self._catch_up is not None:
+            await self._taken.wait()
+            self._taken.clear()
+            fresh = {shard: held for shard, held in self._held.items() if not held.current}
+            try:
+                await self._catch_up()
+            except ClusterError as error:
+                await self._decline(fresh, error)
+                continue
+            for held in fresh.values():
+                held.current = (
+                    True  # one that was lost since is no longer in ``_held``, and taken again it is another one
+                )
+            self._tell()
+
+    async def _decline(self, shards: dict[int, _Held], error: ClusterError) -> None:
+        """Give back what we cannot begin with."""
+        log.warning("giving shards %s back, for their runs cannot be listed: %s", sorted(shards), error)
+        async with self._gate:
+            self._not_before = clock() + self._times.duration
+            for shard, held in shards.items():
+                if self._held.get(shard) is held:
+                    del self._held[shard]
+                    with contextlib.suppress(ClusterError):
+                        await self._give_back(shard, held.lease)
 
     # Writing
 

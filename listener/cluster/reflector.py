@@ -4,7 +4,8 @@ After client-go's, kept rules: list in pages, then watch from the list's resourc
 status or as ERROR event) lists again; a new list is a REPLACE, so that what vanished meanwhile becomes a deletion with the last
 known object; 429 and refused connections back off and watch again without a new list; a watch that ends at once without an
 event counts as a failure. Where the server is new enough, the list comes as a stream (``sendInitialEvents``), with fallback.
-Beyond client-go: one object that does not parse is counted, logged once by name and skipped, and never stops the rest.
+Beyond client-go: one object that does not parse is counted, logged once by name and skipped, and never stops the rest; and ``relist``, for
+whoever must be sure to know everything up to now.
 
 Not promised: every intermediate state of an object. Whoever listens gets the newest one (level-triggered).
 """
@@ -12,6 +13,7 @@ Not promised: every intermediate state of an object. Whoever listens gets the ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -37,6 +39,7 @@ SILENCE: Final = (75.0, 90.0)  # seconds; bookmarks come about once a minute
 _HINT: Final = "; allow the service account to get, list and watch it there, or name other 'namespaces:'"
 _EVENTS_PER_TURN: Final = 64  # handled before other tasks get the loop
 _STREAM_LIST_SILENCE: Final = 15.0  # seconds without a byte until a streaming list counts as not supported
+_RELISTS: Final = 3  # lists that may fail before ``relist`` gives up
 _STREAM_LIST_SINCE: Final = (1, 34)  # Kubernetes version that has WatchList on by default
 
 
@@ -95,6 +98,15 @@ _BOOKMARK: Final = msgspec.json.Decoder(_Bookmark)
 _STATUS: Final = msgspec.json.Decoder(_Status)
 
 
+@dataclass(slots=True, eq=False)
+class _Wish:
+    """Somebody waits for a list that began after this was wished."""
+
+    done: asyncio.Future[None]
+    begun: bool = False
+    failures: int = 0
+
+
 class Backoff:
     """Pauses after failures: 0.8 s doubled up to 30 s, each up to twice as long at random; starts over after two healthy minutes.
 
@@ -145,6 +157,8 @@ class Reflector(Generic[T]):
         self._stream_lists: bool | None = None  # None: not known yet
         self._complained: OrderedDict[str, None] = OrderedDict()
         self._problem: tuple[str, float] | None = None
+        self._wishes: list[_Wish] = []
+        self._watching: asyncio.Timeout | None = None  # what ends the watch that is under way
 
     @property
     def problem(self) -> tuple[str, float] | None:
@@ -155,11 +169,56 @@ class Reflector(Generic[T]):
         """List and watch until cancelled. Raises nothing else: every trouble is logged, waited for and tried again."""
         while True:
             try:
-                if not self._resource_version:
+                while self._wishes or not self._resource_version:
                     await self._list()
-                await self._watch()
+                await self._watch_until_wished()
             except ClusterError as error:
+                self._disappoint(error)
                 await self._recover(error)
+
+    async def _watch_until_wished(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._watching:
+                await self._watch()
+        except TimeoutError:
+            pass  # somebody wants a list
+        finally:
+            self._watching = None
+
+    async def relist(self) -> None:
+        """Return when everything is known that had happened before this was called, however far behind the watch is.
+
+        By a list that begins now; the watch goes on from there. A list that is refused (403, 404) is an answer, too: what may not be
+        listed cannot be known any better. Raises ``ClusterError`` when lists fail again and again. ``run`` must be running.
+        """
+        wish = _Wish(asyncio.get_running_loop().create_future())
+        self._wishes.append(wish)
+        if self._watching is not None:
+            self._watching.reschedule(0.0)  # now
+            self._watching = None
+        try:
+            await wish.done
+        finally:
+            with contextlib.suppress(ValueError):
+                self._wishes.remove(wish)
+
+    def _fulfil(self) -> None:
+        """The list that ends here began after these wishes."""
+        for wish in [wish for wish in self._wishes if wish.begun]:
+            self._wishes.remove(wish)
+            if not wish.done.done():
+                wish.done.set_result(None)
+
+    def _disappoint(self, error: ClusterError) -> None:
+        if isinstance(error, ApiError) and error.status in (403, 404):
+            self._fulfil()
+        for wish in list(self._wishes):
+            wish.failures += wish.begun
+            wish.begun = False
+            if wish.failures >= _RELISTS:
+                self._wishes.remove(wish)
+                if not wish.done.done():
+                    wish.done.set_exception(error)
 
     async def _recover(self, error: ClusterError) -> None:
         self.restarts += 1
@@ -186,6 +245,9 @@ class Reflector(Generic[T]):
 
     async def _list(self) -> None:
         self.lists += 1
+        self._resource_version = ""  # half a list is newer than what a watch from the old one would tell
+        for wish in self._wishes:
+            wish.begun = True
         if await self._offers_stream_lists():
             try:
                 await self._list_as_stream()
@@ -220,7 +282,7 @@ class Reflector(Generic[T]):
             token = page.metadata.continue_
             if not token:
                 break
-        await self._replaced(seen, page.metadata.resource_version)
+        self._replaced(seen, page.metadata.resource_version)
 
     async def _list_as_stream(self) -> None:
         """The list as watch events that end with a marked bookmark. Raises ``_NoStreamListError`` where it is not offered."""
@@ -242,7 +304,7 @@ class Reflector(Generic[T]):
                     elif event.type == "BOOKMARK":
                         meta = _BOOKMARK.decode(event.object).metadata
                         if (meta.annotations or {}).get("k8s.io/initial-events-end") == "true":
-                            await self._replaced(seen, meta.resource_version)
+                            self._replaced(seen, meta.resource_version)
                             return
                     elif event.type == "ERROR":
                         raise _error_of(event)
@@ -256,13 +318,14 @@ class Reflector(Generic[T]):
             raise _NoStreamListError(str(error)) from None
         raise _NoStreamListError("the stream ended before the list did")
 
-    async def _replaced(self, seen: set[Key], resource_version: str) -> None:
+    def _replaced(self, seen: set[Key], resource_version: str) -> None:
         """The list is complete: what it did not hold is gone."""
         for key in [key for key in self.objects if key not in seen]:
             self._delete(self.objects[key])
         self._resource_version = resource_version
         self._healthy()
         self.synced.set()
+        self._fulfil()
 
     # Watching
 

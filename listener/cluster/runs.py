@@ -73,6 +73,13 @@ class Runs:
             for task in waiting:
                 task.cancel()
 
+    async def relist(self) -> None:
+        """Return when everything is known that had happened before this was called; see ``Reflector.relist``.
+
+        Namespaces that could not be listed yet do not count: nothing is known of them that could be outdated.
+        """
+        await asyncio.gather(*(reflector.relist() for reflector in self.reflectors if reflector.synced.is_set()))
+
     @property
     def ready(self) -> bool:
         """True once every run that existed at the start is known."""

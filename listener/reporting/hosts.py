@@ -54,9 +54,9 @@ class _Queue:
         self.ready: list[tuple[int, int, Lane]] = []
         self.later: list[tuple[float, int, Lane]] = []
 
-    def put(self, lane: Lane, *, not_before: float) -> None:
-        if not_before > asyncio.get_running_loop().time():
-            heapq.heappush(self.later, (not_before, lane.ticket, lane))
+    def put(self, lane: Lane) -> None:
+        if lane.not_before > asyncio.get_running_loop().time():
+            heapq.heappush(self.later, (lane.not_before, lane.ticket, lane))
         else:
             self._make_ready(lane, lane.ticket)
 
@@ -116,7 +116,7 @@ class Host:
             queue = self._queues[account] = _Queue(budget)
             budget.listeners.add(self._wake.set)
             self._used(account, budget)
-        queue.put(lane, not_before=lane.not_before)
+        queue.put(lane)
         self._wake.set()
 
     def _used(self, account: str, budget: Budget) -> None:
@@ -146,6 +146,7 @@ class Host:
             if queue is not None and at <= asyncio.get_running_loop().time():
                 _, _, lane = heapq.heappop(queue.ready)
                 lane.ticket = 0
+                self._rotate(queue)
                 self.circuit.begin()
                 queue.budget.begin()
                 return lane, queue.budget
@@ -154,6 +155,11 @@ class Host:
                 async with asyncio.timeout_at(None if at == math.inf else at):
                     await self._wake.wait()
         return None
+
+    def _rotate(self, queue: _Queue) -> None:
+        """To the end, so that each account has its turn."""
+        account = next(name for name, other in self._queues.items() if other is queue)
+        self._queues[account] = self._queues.pop(account)
 
     def earliest(self) -> float:
         """Loop time at which something may be sent; infinite for never unless something changes."""
@@ -169,9 +175,6 @@ class Host:
                 del self._queues[account]
             elif at < best or found is None:
                 best, found = at, queue
-        if found is not None and len(self._queues) > 1 and best <= now:  # to its end, so that each account has its turn
-            account = next(name for name, queue in self._queues.items() if queue is found)
-            self._queues[account] = self._queues.pop(account)
         if found is not None and not found.ready:
             return best, None
         return best, found

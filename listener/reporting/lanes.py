@@ -188,12 +188,10 @@ class Lanes:
 
     def _doubt(self, lane: Lane, run: PipelineRun, known: Record | None) -> None:
         """An older run: was its state sent, by whomever, after the younger one's? Then the host does not show that any more."""
-        state = known.state if known is not None else OVERRULED
-        before = lane.older.get(run.uid, OVERRULED)
-        if state == before:
+        if known is None or known.state == lane.older.get(run.uid, OVERRULED):
             return
-        lane.older = {**lane.older, run.uid: state}
-        if state != OVERRULED:
+        lane.older = {**lane.older, run.uid: known.state}
+        if known.state != OVERRULED:
             lane.shown = None
             lane.overruled -= {run.uid}
 
@@ -393,6 +391,8 @@ class Lanes:
             self._overrule(lane)
         else:
             lane.shown = None  # a younger run has come meanwhile, and this was put on top of what it may have had
+            if run.uid in lane.others:
+                lane.older = {**lane.older, run.uid: word}  # its ledger will say so, and that is no news
 
     def _arrived_or_refused(self, lane: Lane) -> None:
         lane.attempts, lane.not_before = 0, 0.0

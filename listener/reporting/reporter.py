@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -35,7 +34,7 @@ _RUNS_PER_TURN: Final = 256  # looked at before other tasks get the loop
 
 
 class Reporter:
-    """Reports runs to Git hosts. ``run_changed`` is called for every change; what ``parts()`` names does the work."""
+    """Reports runs to Git hosts. ``run_changed`` is called for every change; ``run`` and ``lanes.run`` do the work."""
 
     def __init__(
         self,
@@ -65,7 +64,6 @@ class Reporter:
             permit=self._permit,
         )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
-        self.outcomes: Counter[tuple[str, str]] = Counter()  #: deliveries by (host, result)
         self.seen = 0  #: runs seen, each once
         self._router, self._read_task_runs, self._on_delivery = router, read_task_runs, on_delivery
         self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
@@ -215,7 +213,6 @@ class Reporter:
 
     def _delivered(self, delivery: Delivery) -> None:
         host, run, lane = delivery.lane.host, delivery.run, delivery.lane
-        self.outcomes[host, delivery.result] += 1
         match delivery.result:
             case "delivered" | "already_there":
                 log.info("%s: %s shows %s on %s@%s", run.key, host, delivery.state, lane.repository, lane.sha[:8])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,21 +19,26 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=2_000)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--replicas", type=int, default=3)
+    parser.add_argument("--logs", type=Path, help="a folder for the replicas' logs")
     wanted = parser.parse_args()
     print(
         f"chaos with --seed {wanted.seed} --runs {wanted.runs} --minutes {wanted.minutes:g} --replicas {wanted.replicas}",
         flush=True,
     )
     with tempfile.TemporaryDirectory(prefix="tekton-listener-chaos-") as folder:
-        found = asyncio.run(
-            chaos(
-                Path(folder),
-                seed=wanted.seed,
-                runs=wanted.runs,
-                seconds=wanted.minutes * 60,
-                replicas=wanted.replicas,
+        try:
+            found = asyncio.run(
+                chaos(
+                    Path(folder),
+                    seed=wanted.seed,
+                    runs=wanted.runs,
+                    seconds=wanted.minutes * 60,
+                    replicas=wanted.replicas,
+                )
             )
-        )
+        finally:
+            if wanted.logs is not None:
+                shutil.copytree(folder, wanted.logs, dirs_exist_ok=True)
     print(found)
     for broken in found.broken:
         print("BROKEN", broken)

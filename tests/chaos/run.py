@@ -36,6 +36,7 @@ services:
     repository: github:acme/$(service)
 leases: {namespace: ops, shards: 3, duration: 3, renew_deadline: 2, retry_period: 0.25}
 """
+_OUR_DOING: Final = (0, -signal.SIGKILL)  # exit codes of replicas that were stopped or killed
 _CALM: Final = 150.0  # seconds for everything to arrive once nothing fails any more
 
 
@@ -50,12 +51,14 @@ class Reckoning:
     duplicates: Counter[Lane] = field(default_factory=Counter)
     ambiguous: Counter[Lane] = field(default_factory=Counter)  #: accepted, and the answer was lost
     upheavals: int = 0  #: crashes, freezes, stops, and changes of leader
+    ended: list[str] = field(default_factory=list)  #: replicas that ended of their own accord
 
     @property
     def broken(self) -> list[str]:
         """Promises that were not kept, in words."""
         found = [f"{lane} shows {shown}, wanted {wanted}" for lane, (wanted, shown) in self.wrong.items()]
         found += [f"{name} is still there" for name in self.left]
+        found += [f"{name} ended of its own accord" for name in self.ended]
         for lane, extra in self.duplicates.items():
             if extra > (allowed := self.ambiguous[lane] + self.upheavals):
                 found.append(f"{lane} was sent the same {extra} times more than once, {allowed} were to be expected")
@@ -77,8 +80,8 @@ class Chaos:
         self._hosts: Mapping[str, GitHost] = {"gitlab": scene.gitlab, "github": scene.github}
         self._processes: dict[int, contextlib.AsyncExitStack] = {}
         self._replicas: dict[int, Replica] = {}
+        self._ever: list[Replica] = []  # those that live, and those that lived
         self._upheavals = 0
-        self._numbers = 0
 
     async def run(self) -> Reckoning:
         """Play the plan, let everything calm down, reckon."""
@@ -98,14 +101,17 @@ class Chaos:
             return self._reckon()
         finally:
             await asyncio.gather(*(stack.aclose() for stack in self._processes.values()))
+            for one in self._ever:
+                (self._scene.folder / f"{one.name}.log").write_text("\n".join(one.log) + "\n")
 
     # Replicas
 
     async def _start(self, number: int) -> None:
         stack = self._processes[number] = contextlib.AsyncExitStack()
-        self._numbers += 1
-        one = replica(self._scene, f"replica-{self._numbers}", config=self._config, LOG_LEVEL="INFO")
-        self._replicas[number] = await stack.enter_async_context(one)
+        name = f"replica-{len(self._ever) + 1}"
+        one = await stack.enter_async_context(replica(self._scene, name, config=self._config, LOG_LEVEL="INFO"))
+        self._replicas[number] = one
+        self._ever.append(one)
 
     async def _upset(self, kind: str, number: int, lasts: float) -> None:
         one = self._replicas[number]
@@ -211,6 +217,7 @@ class Chaos:
         posts = sum(len(host.posted) for host in self._hosts.values())
         reckoning = Reckoning(len(self._plan.newest()), self._wrong(), self._left(), posts)
         reckoning.upheavals = self._upheavals + changes
+        reckoning.ended = [one.name for one in self._ever if one.process.returncode not in (None, *_OUR_DOING)]
         for name, host in self._hosts.items():
             said: Counter[tuple[Lane, str, str]] = Counter()
             for asked in host.posts():

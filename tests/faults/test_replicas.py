@@ -14,6 +14,7 @@ import pytest
 
 from listener.demo.githost import HostFault
 from listener.demo.kubernetes import Fault
+from tests.proxy import Proxy
 from tests.replica import Replica, replica
 from tests.runs import context, move, start
 from tests.scene import GITLAB_PATH, SHA, Scene, client
@@ -151,6 +152,30 @@ async def test_row_12_leader_killed_in_the_middle_of_a_post(scene: Scene, config
         await two.logged("service-xyz-run-a: gitlab shows success")
     assert states(scene, "a")[:2] == ["running", "success"]
     assert states(scene, "a").count("success") <= 2, "more than one duplicate"
+    assert states(scene, "a")[-1] == "success"
+
+
+async def test_a_standby_whose_watch_is_frozen_takes_over_and_sends_nothing_outdated(
+    scene: Scene, config: Callable[..., Path]
+) -> None:
+    async with replica(scene, "one", config=config("one")) as one, Proxy(scene) as proxy:
+        await one.logged("took [0] of 1")
+        async with replica(scene, "two", config=config("two"), **proxy.env()) as two:
+            await two.logged("lanes lead to commits")
+            down = HostFault(status=503)
+            scene.gitlab.faults.append(down)
+            start(scene.cluster, "a")
+            start(scene.cluster, "b", "succeeded")
+            await knows(two, "b", 200)  # and so it knows a, which has not been reported
+            proxy.freeze()
+            move(scene.cluster, "a", "succeeded")
+            scene.gitlab.faults.remove(down)
+            await shows(scene, "a", "success")
+            await one.kill()
+            await two.logged("took [0] of 1")
+            start(scene.cluster, "c", "succeeded")
+            await shows(scene, "c", "success")
+    assert "running" not in states(scene, "a")[states(scene, "a").index("success") :], "what it knew was outdated"
     assert states(scene, "a")[-1] == "success"
 
 

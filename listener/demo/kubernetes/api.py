@@ -8,6 +8,7 @@ import bisect
 import json
 import random
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +30,12 @@ from listener.demo.kubernetes.statuses import (
     too_large_version,
     unauthorized,
 )
-from listener.demo.kubernetes.store import RESOURCES, Event, Json, Name, Store
+from listener.demo.kubernetes.store import RESOURCES, Event, Json, Name, Snapshot, Store
 
 _MAX_BODY: Final = 32 * 1024 * 1024
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+_SNAPSHOTS: Final = 16  # of lists that are read in pages at the same time; older ones have expired
 
 
 class KubernetesApi:
@@ -52,6 +55,7 @@ class KubernetesApi:
         self.logs = PodLogs(self.store)
         self.faults, self.requests = Faults(), Requests()
         self.tokens = tokens
+        self._snapshots: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()  # of lists whose pages are being read
         self.bookmark_interval, self.streaming_lists = bookmark_interval, streaming_lists
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
@@ -198,16 +202,23 @@ class KubernetesApi:
             raise too_large_version(version, store.version)
         wanted = _wanted(query, target)
         limit = int(query.get("limit", "0") or 0)
-        snapshot, start = store.version, ("", "")
+        start = ("", "")
         if token := query.get("continue", ""):
-            snapshot, start = _read_token(token)
-            if snapshot < store.shelf(target.resource).compacted:
+            at, start = _read_token(token)
+            known = self._snapshots.get((target.resource, at))
+            if known is None or at < store.shelf(target.resource).compacted:
                 raise continue_expired()
-        items, rest = self._page(target.resource, wanted, start=start, limit=limit)
-        meta: dict[str, Any] = {"continue": "", "resourceVersion": str(snapshot)}
+            snapshot = known
+        else:
+            snapshot = store.snapshot(target.resource)
+        items, rest = _page(snapshot, wanted, start=start, limit=limit)
+        meta: dict[str, Any] = {"continue": "", "resourceVersion": str(snapshot.version)}
         if rest:
-            meta |= {"continue": _token(snapshot, items[-1]), "remainingItemCount": rest}
-        raws = b",".join(store.shelf(target.resource).objects[name].raw for name in items)
+            meta |= {"continue": _token(snapshot.version, items[-1]), "remainingItemCount": rest}
+            self._snapshots[target.resource, snapshot.version] = snapshot
+            if len(self._snapshots) > _SNAPSHOTS:
+                self._snapshots.popitem(last=False)
+        raws = b",".join(snapshot.objects[name].raw for name in items)
         body = b'{"apiVersion":"%s","items":[%s],"kind":"%sList","metadata":%s}\n' % (
             kind.api_version.encode(),
             raws,
@@ -215,19 +226,6 @@ class KubernetesApi:
             json.dumps(meta).encode(),
         )
         return web.Response(body=body, headers={"Content-Type": "application/json", **_audit()})
-
-    def _page(
-        self, resource: str, wanted: Callable[[Name, Mapping[str, str]], bool], *, start: Name, limit: int
-    ) -> tuple[list[Name], int]:
-        """Names after ``start``, at most ``limit``, and how many there are beyond."""
-        objects, every = self.store.shelf(resource).objects, self.store.names(resource)
-        found: list[Name] = []
-        for at in range(bisect.bisect_right(every, start), len(every)):
-            if wanted(every[at], objects[every[at]].labels):
-                if limit and len(found) == limit:
-                    return found, len(every) - at  # "may be an estimate", says the API reference of remainingItemCount
-                found.append(every[at])
-        return found, 0
 
     # Watches
 
@@ -394,6 +392,20 @@ def _wanted(query: Any, target: _Target) -> Callable[[Name, Mapping[str, str]], 
 def _token(version: int, last: Name) -> str:
     content = {"v": "meta.k8s.io/v1", "rv": version, "start": list(last)}
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+def _page(
+    snapshot: Snapshot, wanted: Callable[[Name, Mapping[str, str]], bool], *, start: Name, limit: int
+) -> tuple[list[Name], int]:
+    """Names after ``start``, at most ``limit``, and how many there are beyond."""
+    found: list[Name] = []
+    for at in range(bisect.bisect_right(snapshot.names, start), len(snapshot.names)):
+        name = snapshot.names[at]
+        if wanted(name, snapshot.objects[name].labels):
+            if limit and len(found) == limit:
+                return found, len(snapshot.names) - at  # "may be an estimate", the API reference says
+            found.append(name)
+    return found, 0
 
 
 def _read_token(token: str) -> tuple[int, Name]:

@@ -83,6 +83,15 @@ class Event:
     before: Mapping[str, str] | None  #: before it; None when it was new
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All objects of one resource as they were at one version."""
+
+    version: int
+    objects: Mapping[Name, Stored]
+    names: list[Name]  #: sorted
+
+
 @dataclass(slots=True)
 class Shelf:
     """All objects of one resource."""
@@ -124,6 +133,10 @@ class Store:
         if shelf.names is None:
             shelf.names = sorted(shelf.objects)
         return shelf.names
+
+    def snapshot(self, resource: str) -> Snapshot:
+        """What there is now; later writes do not change it."""
+        return Snapshot(self.version, dict(self._shelves[resource].objects), self.names(resource))
 
     # Writing
 

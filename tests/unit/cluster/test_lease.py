@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from listener.cluster.client import Cluster
+from listener.cluster.client import Cluster, UnreachableError
 from listener.cluster.lease import Leases, Times
 from listener.demo.kubernetes import Fault, KubernetesApi
 from notifiers.base import clock
@@ -18,10 +18,17 @@ QUICK = Times(duration=1.0, renew=0.6, retry=0.05)
 
 
 @contextlib.asynccontextmanager
-async def holding(scene: Scene, name: str, *, shards: int = 1, times: Times = QUICK) -> AsyncIterator[Holder]:
+async def holding(
+    scene: Scene,
+    name: str,
+    *,
+    shards: int = 1,
+    times: Times = QUICK,
+    catch_up: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Holder]:
     """A replica that takes what it can; gives nothing back at its end, as if it were killed."""
     cluster = await Cluster.connect(env=scene.env())
-    holder = Holder(cluster, name, shards, times)
+    holder = Holder(cluster, name, shards, times, catch_up)
     task = asyncio.create_task(holder.leases.run())
     try:
         yield holder
@@ -35,7 +42,14 @@ async def holding(scene: Scene, name: str, *, shards: int = 1, times: Times = QU
 class Holder:
     """Leases that run, and a way to wait for what they hold."""
 
-    def __init__(self, cluster: Cluster, name: str, shards: int, times: Times) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        shards: int,
+        times: Times,
+        catch_up: Callable[[], Awaitable[None]] | None,
+    ) -> None:
         self._changed = asyncio.Event()
         self.leases = Leases(
             cluster,
@@ -44,6 +58,7 @@ class Holder:
             shards=shards,
             identity=name,
             times=times,
+            catch_up=catch_up,
             on_change=self._changed.set,
         )
 
@@ -169,3 +184,66 @@ async def test_leases_without_a_word_on_shards_belong_to_another_kind(scene: Sce
         await asked(scene, 4)
         assert one.leases.held == ()
         await one.holds(1)  # it does not renew, so it is gone
+
+
+async def test_a_new_holder_keeps_its_lease_and_does_nothing_until_it_has_caught_up(scene: Scene) -> None:
+    caught_up = asyncio.Event()
+    async with holding(scene, "one", shards=2, catch_up=wait_for(caught_up)) as one:
+        await scene.cluster.requests.wait_for(lambda _: len(scene.cluster.store.names("leases")) == 2)
+        await asked(scene, 60)  # far longer than the Lease lasts without being renewed
+        assert one.leases.held == ()
+        assert (one.leases.until(0), one.leases.until(1)) == (0, 0)
+        assert lease(scene.cluster, 1)["holderIdentity"] == "one"
+        assert lease(scene.cluster, 1)["leaseTransitions"] == 0
+        caught_up.set()
+        await one.holds(2)
+
+
+async def test_a_lease_lost_and_taken_again_needs_to_be_caught_up_with_again(scene: Scene) -> None:
+    calls: list[asyncio.Event] = []
+
+    async def catch_up() -> None:
+        calls.append(asyncio.Event())
+        await calls[-1].wait()
+
+    async with holding(scene, "one", catch_up=catch_up) as one:
+        await scene.cluster.requests.wait_for(lambda _: len(calls) == 1)
+        transitions = lease(scene.cluster)["leaseTransitions"]
+        scene.cluster.patch("leases", "ops", "group-00", {"spec": {"holderIdentity": "intruder"}})
+        await scene.cluster.requests.wait_for(
+            lambda _: (
+                (lease(scene.cluster)["holderIdentity"], lease(scene.cluster)["leaseTransitions"])
+                != ("intruder", transitions)
+            )
+        )
+        calls[0].set()
+        await scene.cluster.requests.wait_for(lambda _: len(calls) == 2)
+        await asked(scene, 4)
+        assert one.leases.held == (), "it caught up with the time before it lost the Lease"
+        calls[1].set()
+        await one.holds(1)
+
+
+async def test_who_cannot_catch_up_gives_its_leases_back_and_lets_others_try(scene: Scene) -> None:
+    failing = True
+
+    async def catch_up() -> None:
+        if failing:
+            raise UnreachableError("the list does not come")
+
+    async with holding(scene, "ill", catch_up=catch_up) as ill:
+        await scene.cluster.requests.wait_for(
+            lambda _: bool(scene.cluster.store.names("leases")) and lease(scene.cluster)["holderIdentity"] == ""
+        )
+        async with holding(scene, "well") as well:
+            await well.holds(1)
+            assert ill.leases.held == ()
+        failing = False
+        await ill.holds(1)
+
+
+def wait_for(event: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    async def catch_up() -> None:
+        await event.wait()
+
+    return catch_up

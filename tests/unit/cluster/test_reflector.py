@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listener.cluster.client import Cluster, collection_path
+from listener.cluster.client import ApiError, Cluster, collection_path
 from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Backoff, Change, Reflector, split_lines
 from listener.demo.kubernetes import Fault, KubernetesApi
 from tests.faults.test_bad_objects import run
+from tests.proxy import Proxy
 from tests.scene import Scene
 
 PATH = collection_path("pipelineruns")
@@ -43,8 +44,8 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watched(scene: Scene, *, selector: str = "") -> AsyncIterator[Watched]:
-    cluster = await Cluster.connect(env=scene.env())
+async def watched(scene: Scene, *, selector: str = "", **env: str) -> AsyncIterator[Watched]:
+    cluster = await Cluster.connect(env={**scene.env(), **env})
     changes: list[Change[PipelineRun]] = []
     told = asyncio.Event()
 
@@ -209,6 +210,75 @@ async def test_credentials_are_read_again_after_a_401(scene: Scene) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await cluster.close()
+
+
+async def test_relist_learns_what_a_frozen_watch_keeps_back_and_watches_on_from_there(scene: Scene) -> None:
+    async with Proxy(scene) as proxy, watched(scene, **proxy.env()) as w:
+        scene.cluster.create("pipelineruns", run("stays"))
+        scene.cluster.create("pipelineruns", run("vanishes"))
+        await w.until(lambda: w.names() == {"stays", "vanishes"})
+        proxy.freeze()
+        assert proxy.frozen == 1
+        scene.cluster.create("pipelineruns", run("came"))
+        scene.cluster.delete("pipelineruns", "team-a", "service-xyz-run-vanishes")
+        await w.reflector.relist()
+        assert w.names() == {"stays", "came"}
+        assert w.deleted() == ["vanishes"]
+        scene.cluster.create("pipelineruns", run("later"))
+        await w.until(lambda: "later" in w.names())
+    assert w.reflector.restarts == 0
+
+
+async def test_relist_shares_a_list_with_who_asks_at_once_and_makes_one_of_its_own_later(scene: Scene) -> None:
+    scene.cluster.streaming_lists = False
+    gate = Fault(verb="list", resource="pipelineruns", times=1, status=503)
+    scene.cluster.faults.add(gate)
+    async with watched(scene) as w:
+        await scene.cluster.requests.wait_for(lambda _: gate.hits == 1)
+        await asyncio.gather(w.reflector.relist(), w.reflector.relist())
+        lists = w.reflector.lists
+        async with asyncio.timeout(20):
+            await w.reflector.relist()
+        assert w.reflector.lists == lists + 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_relist_takes_a_refusal_for_an_answer(scene: Scene, status: int) -> None:
+    async with watched(scene) as w:
+        await scene.cluster.wait_watchers("pipelineruns", 1)
+        scene.cluster.faults.add(Fault(resource="pipelineruns", status=status))
+        async with asyncio.timeout(20):
+            await w.reflector.relist()
+
+
+async def test_relist_works_while_the_watch_is_being_recovered(scene: Scene) -> None:
+    async with watched(scene) as w:
+        await scene.cluster.wait_watchers("pipelineruns", 1)
+        scene.cluster.faults.add(Fault(verb="watch", when=lambda s: "sendInitialEvents" not in s.query, status=503))
+        scene.cluster.cut_watches()
+        await scene.cluster.requests.wait_for(lambda _: w.reflector.restarts > 0)
+        lists = w.reflector.lists
+        async with asyncio.timeout(20):
+            for _ in range(20):
+                await w.reflector.relist()
+        assert w.reflector.lists == lists + 20
+
+
+async def test_relist_gives_up_when_lists_fail_and_the_watch_begins_from_a_whole_list(scene: Scene) -> None:
+    scene.cluster.streaming_lists = False
+    for number in range(600):
+        scene.cluster.create("pipelineruns", run(str(number)))
+    async with watched(scene) as w:
+        await scene.cluster.wait_watchers("pipelineruns", 1)
+        broken = scene.cluster.faults.add(Fault(verb="list", when=lambda s: "continue" in s.query, status=500))
+        with pytest.raises(ApiError):
+            await w.reflector.relist()
+        begun = len(watches_from(scene.cluster))
+        scene.cluster.create("pipelineruns", run("came"))
+        scene.cluster.faults.remove(broken)
+        await w.until(lambda: "came" in w.names())
+        await scene.cluster.requests.wait_for(lambda _: len(watches_from(scene.cluster)) > begun)
+        assert w.reflector.lists >= 4, "it went back to the watch from before the half lists"
 
 
 async def chunks_of(data: bytes, cuts: list[int]) -> AsyncIterator[bytes]:

@@ -150,6 +150,7 @@ class Replica:
 
     def __init__(self, cluster: FakeCluster, host: FakeHost, *, guaranteed: bool) -> None:
         self.permitted = False
+        self._fence: int | None = None  # of a shard that it has taken: what it must have seen before it begins
         self._cluster = cluster
         self._known: dict[Key, PipelineRun] = {}
         router = Router(config(guaranteed=guaranteed), {"host": host})
@@ -165,11 +166,15 @@ class Replica:
         self._position = cluster.store.version
         self._tasks = [asyncio.create_task(self.reporter.run()), asyncio.create_task(self.reporter.lanes.run())]
 
-    def see(self, number: int) -> None:
+    async def see(self, number: int) -> None:
         """The next changes of the watch, at most ``number``."""
         for event in list(self._cluster.store.since("pipelineruns", self._position))[:number]:
             self._apply(event.raw, deleted=event.type == "DELETED")
             self._position = event.version
+        seen_all = not list(self._cluster.store.since("pipelineruns", self._position))
+        if self._fence is not None and (seen_all or self._position >= self._fence):
+            self._fence = None
+            await self._permit(True)
 
     def _apply(self, raw: bytes, *, deleted: bool) -> None:
         run = decode_pipeline_run(raw)
@@ -180,12 +185,26 @@ class Replica:
             self._known[run.key] = run
         self.reporter.run_changed(Change(run, previous, deleted=deleted))
 
-    async def permit(self, permitted: bool) -> None:
+    @property
+    def holds(self) -> bool:
+        """The shard is this one's, whether it has begun or not."""
+        return self.permitted or self._fence is not None
+
+    async def take(self) -> None:
+        """The shard is this one's from now on; it begins when it knows what had happened by now."""
+        self._fence = self._cluster.store.version
+        await self.see(0)
+
+    async def lose(self) -> None:
+        self._fence = None
+        await self._permit(False)
+
+    async def _permit(self, permitted: bool) -> None:
         self.permitted = permitted
         await self.reporter.shards_changed()
 
     async def die(self) -> None:
-        self.permitted = False
+        self.permitted, self._fence = False, None
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

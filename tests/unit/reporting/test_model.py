@@ -2,8 +2,8 @@
 
 The model: two replicas, of which at most one is permitted to report, with the real Reporter, Lanes, Ledger and Guarantee; a cluster that is a
 real store; a host that answers well, badly, late or not at all. A replica sees changes late, but in order. It dies at any moment (also between
-a POST and its note) and comes back from what the cluster holds then. Whoever takes over has seen what there is. Time is virtual, so that every pause is played to its end. Runs
-are deleted only where a finalizer has promised that they stay: of a run that nobody alive has seen, nobody can know.
+a POST and its note) and comes back from what the cluster holds then. Whoever takes the shard begins when it has seen what had happened by
+then, as ``Leases`` sees to, and may lag behind again from there. Time is virtual, so that every pause is played to its end. Runs are deleted only where a finalizer has promised that they stay: of a run that nobody alive has seen, nobody can know.
 
 Then everything calms down, and: each lane shows its youngest run's state, whoever is gone by then; deleted runs are gone; and no state was sent
 more often than once, plus once for each crash, takeover, lost answer, and failed call to the cluster. After that a takeover and two
@@ -55,11 +55,11 @@ class Model:
 
     async def play(self, steps: list[Step]) -> None:
         self.replicas = [Replica(self.cluster, self.host, guaranteed=self.guaranteed) for _ in range(2)]
-        await self.replicas[0].permit(True)
+        await self.replicas[0].take()
         for (what, *details), *seen, pause in steps:
             await getattr(self, what)(*details)
             for replica, number in zip(self.replicas, seen, strict=True):
-                replica.see(number)
+                await replica.see(number)
             await asyncio.sleep(pause)
         await self.calm()
         self.check()
@@ -102,20 +102,18 @@ class Model:
         self.upheavals += calls
 
     async def takeover(self) -> None:
-        old, new = sorted(self.replicas, key=lambda replica: not replica.permitted)
+        old, new = sorted(self.replicas, key=lambda replica: not replica.holds)
         self.upheavals += 1
-        await old.permit(False)
-        new.see(1_000_000)
-        await new.permit(True)
+        await old.lose()
+        await new.take()
 
     async def crash(self, number: int) -> None:
-        was = self.replicas[number].permitted
+        was = self.replicas[number].holds
         await self.replicas[number].die()
         self.upheavals += 1
         self.replicas[number] = Replica(self.cluster, self.host, guaranteed=self.guaranteed)
         if was:
-            self.replicas[1 - number].see(1_000_000)
-            await self.replicas[1 - number].permit(True)
+            await self.replicas[1 - number].take()
 
     # The end
 
@@ -126,7 +124,7 @@ class Model:
         while before != self.cluster.store.version:  # what is written is seen, and may be written upon
             before = self.cluster.store.version
             for replica in self.replicas:
-                replica.see(1_000_000)
+                await replica.see(1_000_000)
             await asyncio.sleep(CALM)
 
     async def calm_changes(self) -> None:
