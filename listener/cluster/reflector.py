@@ -64,6 +64,7 @@ class Change(Generic[T]):
     object: T  #: the newest state; of a deleted object the last known one
     previous: T | None  #: what was known before; None for a new object
     deleted: bool = False
+    unseen: bool = False  #: it was deleted while nobody watched, so it may have become something else before
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -321,7 +322,7 @@ class Reflector(Generic[T]):
     def _replaced(self, seen: set[Key], resource_version: str) -> None:
         """The list is complete: what it did not hold is gone."""
         for key in [key for key in self.objects if key not in seen]:
-            self._delete(self.objects[key])
+            self._delete(self.objects[key], unseen=True)
         self._resource_version = resource_version
         self._healthy()
         self.synced.set()
@@ -404,17 +405,17 @@ class Reflector(Generic[T]):
     def _apply(self, item: T) -> None:
         previous = self.objects.get(item.key)
         if previous is not None and previous.uid != item.uid:
-            self._delete(previous)
+            self._delete(previous, unseen=True)
             previous = None
         if previous is not None and previous.resource_version == item.resource_version:
             return
         self.objects[item.key] = item
         self._on_change(Change(item, previous))
 
-    def _delete(self, item: T) -> None:
+    def _delete(self, item: T, *, unseen: bool = False) -> None:
         previous = self.objects.pop(item.key, None)
         if previous is not None:
-            self._on_change(Change(item, previous, deleted=True))
+            self._on_change(Change(item, previous, deleted=True, unseen=unseen))
 
 
 class _NoStreamListError(Exception):

@@ -70,8 +70,8 @@ class Lane:
     """The state of one lane. Only ``Lanes`` and its hosts touch it."""
 
     __slots__ = (
-        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "present", "refused", "run", "sending", "sent", "shown",
-        "since", "target", "ticket", "urgent",
+        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "present", "refused", "run", "said", "sending", "sent",
+        "shown", "since", "target", "ticket", "urgent",
     )  # fmt: skip
 
     def __init__(self, key: LaneKey, target: Target, run: PipelineRun, home: str) -> None:
@@ -86,6 +86,7 @@ class Lane:
         )
         self.sent = False  # by us, for ``run``
         self.deleted = False
+        self.said = False  # somebody else has told the host how ``run`` ended before it was deleted
         self.shown: str | None = None  # the host's word that it shows for ``run``, as far as we know
         self.refused: str | None = None  # the word that it refused for good
         self.memo: str | None = None
@@ -160,8 +161,11 @@ class Lanes:
         self._believe(lane)
         self._consider(lane)
 
-    def withdraw(self, key: LaneKey, run: PipelineRun, target: Target | None = None) -> None:
-        """``run`` is gone from the cluster, this is its last known object; or it no longer leads to ``key``, which was ``target``."""
+    def withdraw(self, key: LaneKey, run: PipelineRun, target: Target | None = None, *, said: bool = False) -> None:
+        """``run`` is gone from the cluster, this is its last known object; or it no longer leads to ``key``, which was ``target``.
+
+        ``said``: somebody else has told the host how it ended.
+        """
         self._drop_orphans()
         lane = self._lanes.get(key)
         if lane is None:
@@ -175,6 +179,7 @@ class Lanes:
             lane.older = {uid: state for uid, state in lane.older.items() if uid != run.uid}
         if lane.run.uid == run.uid and not lane.deleted:
             lane.run, lane.deleted, lane.target = run, True, target or lane.target
+            lane.said = said
             self._consider(lane)
         self._forget_if_done(lane)
 
@@ -210,7 +215,7 @@ class Lanes:
                 lane.older = {**lane.older, lane.run.uid: lane.shown or OVERRULED}
             if lane.sent:  # over whatever the ledger of ``run`` remembers
                 known = None
-        lane.sent = False
+        lane.sent = lane.said = False
         lane.run, lane.target, lane.order, lane.deleted = run, target, run.order, False
         lane.shown, lane.refused = (known.state if known else None), None
         lane.attempts, lane.not_before, lane.ticket = 0, 0.0, 0
@@ -252,7 +257,7 @@ class Lanes:
                 self._on_overruled(lane, run)
 
     def _nothing_to_say(self, lane: Lane, word: str) -> bool:
-        return word in (lane.shown, lane.refused) or lane.shown == OVERRULED
+        return lane.said or word in (lane.shown, lane.refused) or lane.shown == OVERRULED
 
     def _wanted(self, lane: Lane) -> tuple[Outcome, str]:
         what = reported_outcome(lane.run, deleted=lane.deleted)

@@ -92,7 +92,7 @@ class Reporter:
         run, previous = change.object, change.previous
         before = self._targets(previous) if previous is not None else _NOWHERE
         if change.deleted:
-            self._gone(run, before)
+            self._gone(run, before, unseen=change.unseen)
             return
         self.seen += previous is None
         self._route(run, before)
@@ -162,11 +162,14 @@ class Reporter:
         for key, target in lanes.items():
             self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None, home=home)
 
-    def _gone(self, run: PipelineRun, before: Mapping[LaneKey, Target]) -> None:
+    def _gone(self, run: PipelineRun, before: Mapping[LaneKey, Target], *, unseen: bool) -> None:
         self.unroutable.pop(run.uid, None)
         self._unguard(run.uid)
+        # Who looks after a run knows how it ended, and takes the finalizer off only when that was said. What we know of one that
+        # vanished unseen may be older than that.
+        said = unseen and (run.kept or self._permit(_home(run, before)) <= clock())
         for key, target in before.items():
-            self.lanes.withdraw(key, run, target)
+            self.lanes.withdraw(key, run, target, said=said)
 
     def _complain(self, run: PipelineRun, why: Unroutable) -> None:
         if self.unroutable.get(run.uid) == why:

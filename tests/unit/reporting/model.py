@@ -161,13 +161,13 @@ class Replica:
             read_task_runs=_none,
             permit=lambda _: for_ever() if self.permitted else 0.0,
         )
-        for name in cluster.store.names("pipelineruns"):  # the list
-            self._apply(cluster.store.get("pipelineruns", *name).raw, deleted=False)
-        self._position = cluster.store.version
+        self._list()
         self._tasks = [asyncio.create_task(self.reporter.run()), asyncio.create_task(self.reporter.lanes.run())]
 
     async def see(self, number: int) -> None:
-        """The next changes of the watch, at most ``number``."""
+        """The next changes of the watch, at most ``number``; all there is, from a list, while it must catch up with the cluster."""
+        if self._fence is not None and number:
+            self._list()
         for event in list(self._cluster.store.since("pipelineruns", self._position))[:number]:
             self._apply(event.raw, deleted=event.type == "DELETED")
             self._position = event.version
@@ -175,6 +175,15 @@ class Replica:
         if self._fence is not None and (seen_all or self._position >= self._fence):
             self._fence = None
             await self._permit(True)
+
+    def _list(self) -> None:
+        store = self._cluster.store
+        for key in [key for key in self._known if tuple(key) not in store.names("pipelineruns")]:
+            run = self._known.pop(key)
+            self.reporter.run_changed(Change(run, run, deleted=True, unseen=True))
+        for name in store.names("pipelineruns"):
+            self._apply(store.get("pipelineruns", *name).raw, deleted=False)
+        self._position = store.version
 
     def _apply(self, raw: bytes, *, deleted: bool) -> None:
         run = decode_pipeline_run(raw)
