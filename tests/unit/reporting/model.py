@@ -153,6 +153,7 @@ class Replica:
         self._fence: int | None = None  # of a shard that it has taken: what it must have seen before it begins
         self._cluster = cluster
         self._known: dict[Key, PipelineRun] = {}
+        self._position = 0  # the version up to which it has seen the cluster
         router = Router(config(guaranteed=guaranteed), {"host": host})
         self.reporter = Reporter(
             cluster,  # type: ignore[arg-type]  # has the calls that are made

@@ -40,7 +40,7 @@ ACTIONS = st.one_of(
 SEEN = st.sampled_from([1_000_000, 1_000_000, 1, 0])  # changes that a replica is shown after an action
 PAUSES = st.sampled_from([0.05, 0.0, 0.015, 0.03, 1.5, 60.0])  # seconds, virtual: inside and between requests
 STEPS = st.lists(st.tuples(ACTIONS, SEEN, SEEN, PAUSES), max_size=25)
-Step = tuple[tuple[str, ...], int, int, float]
+Step = tuple[tuple[str, *tuple[str | int, ...]], int, int, float]
 
 
 class Model:
