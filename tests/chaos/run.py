@@ -36,7 +36,8 @@ services:
     repository: github:acme/$(service)
 leases: {namespace: ops, shards: 3, duration: 3, renew_deadline: 2, retry_period: 0.25}
 """
-_OUR_DOING: Final = (0, -signal.SIGKILL)  # exit codes of replicas that were stopped or killed
+# Exit codes of replicas that were stopped or killed; SIGTERM ends those that were told to stop before they had begun.
+_OUR_DOING: Final = (0, -signal.SIGKILL, -signal.SIGTERM)
 _CALM: Final = 150.0  # seconds for everything to arrive once nothing fails any more
 
 
