@@ -218,7 +218,11 @@ class Chaos:
         posts = sum(len(host.posted) for host in self._hosts.values())
         reckoning = Reckoning(len(self._plan.newest()), self._wrong(), self._left(), posts)
         reckoning.upheavals = self._upheavals + changes
-        reckoning.ended = [one.name for one in self._ever if one.process.returncode not in (None, *_OUR_DOING)]
+        reckoning.ended = [
+            f"{one.name} (exit code {one.process.returncode})"
+            for one in self._ever
+            if one.process.returncode not in (None, *_OUR_DOING)
+        ]
         for name, host in self._hosts.items():
             said: Counter[tuple[Lane, str, str]] = Counter()
             for asked in host.posts():

@@ -447,6 +447,8 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     except StatusError as error:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
         return _json(error.body(), status=error.code, headers=headers)
+    except ConnectionError:  # whoever asked is gone
+        return web.Response()
     return answer
 
 
