@@ -7,6 +7,7 @@ characters of description, 1,000 statuses per commit and context, contexts compa
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 from typing import Any, Final, NoReturn
@@ -35,7 +36,7 @@ class GitHub(GitHost):
         self.write_gap = write_gap
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
-        self._last_write = 0.0
+        self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
     def add_app(

@@ -49,7 +49,7 @@ async def test_answers_are_as_githubs_description_says_and_what_it_refuses_is_re
     openapi.check_answer("POST", "/app/installations/678/access_tokens", 201, made)
     path = f"/repos/{OTHER}/statuses/{SHA}"
     assert (await asks("POST", path, made["token"]))[1]["message"] == "Resource not accessible by integration"
-    for claims in ({"exp": 601}, {"iat": 30}, {"exp": -1}, {"sub": "no iss"}):
+    for claims in ({"exp": 660}, {"iat": 30}, {"exp": -1}, {"sub": "no iss"}):
         assert (await asks("GET", f"/repos/{ACME}/installation", forged(**claims)))[0] == 401
     for token in (signed(APP, key(2).private), signed(1, key().private), "a.b.c"):
         assert (await asks("GET", f"/repos/{ACME}/installation", token))[0] == 401
