@@ -102,6 +102,8 @@ class Workers(Generic[C]):
         work.add_done_callback(self._give_back)
         both: list[asyncio.Future[Any]] = [work, watchdog.barked]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():  # cut off: the status of an answer that dripped may have come all the same
+            await asyncio.wait([work], timeout=_AFTER_ABORT)
         if not watchdog.barked.done() or (work.done() and work.exception() is None):
             return work.result()
         if until() <= clock():

@@ -20,6 +20,7 @@ class Proxy:
     ) -> None:
         """``pieces``: the sizes in which answers are passed on, over and over; ``replace``: what it puts for what into requests."""
         self._scene, self._pieces, self._replace = scene, pieces, replace
+        self.cut = b""  #: a connection on which this is asked for is closed without an answer
         self.watches = 0  #: connections that have carried a watch
         self.frozen = 0  #: connections frozen
         self._watching: set[asyncio.Event] = set()  # set: the connection passes bytes on
@@ -75,6 +76,8 @@ class Proxy:
 
     async def _forth(self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, passes: asyncio.Event) -> None:
         while data := await reader.read(65536):
+            if self.cut and self.cut in data:
+                raise ConnectionResetError
             if b"watch=true" in data and passes not in self._watching:
                 self._watching.add(passes)
                 self.watches += 1

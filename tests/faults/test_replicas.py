@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import hashlib
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -24,7 +26,7 @@ services:
   - name: service-xyz
     runs: {{namespace: team-a, name: service-xyz-run-*}}
     repository: gitlab:{GITLAB_PATH}
-leases: {{namespace: ops, shards: SHARDS, duration: 3, renew_deadline: 2, retry_period: 0.25}}
+leases: {{namespace: ops, shards: SHARDS, duration: DURATION, renew_deadline: RENEW, retry_period: 0.25}}
 """
 # The same command, with a wall clock that a file steps by so many seconds.
 _STEPPED = """
@@ -42,8 +44,10 @@ def config(scene: Scene, tmp_path: Path) -> Callable[..., Path]:
     """Makes a replica's configuration: its token says who it is."""
     scene.gitlab.add_project(GITLAB_PATH, any_commit=True)
 
-    def make(name: str, *, shards: int = 1) -> Path:
-        scene.services = SERVICES.replace("SHARDS", str(shards))
+    def make(name: str, *, shards: int = 1, duration: int = 3, renew: int = 2) -> Path:
+        scene.services = (
+            SERVICES.replace("SHARDS", str(shards)).replace("DURATION", str(duration)).replace("RENEW", str(renew))
+        )
         token = f"token-of-{name}"
         scene.gitlab.tokens.add(token)
         (tmp_path / token).write_text(token)
@@ -138,6 +142,24 @@ async def test_row_11_lease_api_hangs_resets_or_answers_503_html_and_work_stops_
         assert states(scene, "a") == ["running", "success"]
 
 
+async def test_row_11_a_leader_that_cannot_reach_the_lease_api_has_stopped_before_another_replica_begins(
+    scene: Scene, config: Callable[..., Path]
+) -> None:
+    async with Proxy(scene) as proxy, replica(scene, "one", config=config("one"), **proxy.env()) as one:
+        await one.logged("took [0] of 1")
+        async with replica(scene, "two", config=config("two")) as two:
+            await two.logged("lanes lead to commits")
+            start(scene.cluster, "a")
+            await shows(scene, "a", "running")
+            proxy.cut = b"/leases"
+            await two.logged("took [0] of 1")
+            start(scene.cluster, "b", "succeeded")
+            await shows(scene, "b", "success")
+            await knows(one, "b", 200)
+            await renewals(scene, 4)
+    assert askers(scene) == ["one", "two"], "both reported at once"
+
+
 async def test_row_12_leader_killed_in_the_middle_of_a_post(scene: Scene, config: Callable[..., Path]) -> None:
     async with leader_and_standby(scene, config) as (one, two):
         start(scene.cluster, "a")
@@ -199,6 +221,28 @@ async def test_row_13_process_stopped_past_its_lease_then_continued(scene: Scene
         assert states(scene, "a") == ["running", "success"]
 
 
+async def test_row_13_process_stopped_between_deciding_on_a_post_and_making_it(
+    scene: Scene, config: Callable[..., Path]
+) -> None:
+    async with leader_and_standby(scene, config) as (one, two):
+        start(scene.cluster, "a")
+        await shows(scene, "a", "running")
+        answer = asyncio.Event()
+        scene.cluster.faults.add(Fault(resource="taskruns", until=answer, times=1))
+        move(scene.cluster, "a", "failed")
+        await scene.cluster.requests.wait_for(lambda requests: any(seen.resource == "taskruns" for seen in requests))
+        one.signal(signal.SIGSTOP)  # it has decided to report a, and asks for its TaskRuns to say why it failed
+        await two.logged("took [0] of 1")
+        await shows(scene, "a", "failed")
+        answer.set()
+        one.signal(signal.SIGCONT)
+        await one.logged("left to the replica that holds its shard now")
+        await one.logged("lost [0] of 1")
+        await renewals(scene, 4)
+    assert askers(scene) == ["one", "two"], "it went on with what it had decided on before"
+    assert states(scene, "a") == ["running", "failed"]
+
+
 async def test_row_14_two_replicas_start_together_and_every_run_has_one_owner(
     scene: Scene, config: Callable[..., Path]
 ) -> None:
@@ -212,12 +256,37 @@ async def test_row_14_two_replicas_start_together_and_every_run_has_one_owner(
     assert [states(scene, str(number), sha_of(number)) for number in range(40)] == [["success"]] * 40
 
 
-async def test_row_14_shard_count_changes_while_the_old_replicas_still_run(
+async def test_row_14_two_that_take_one_lease_at_the_same_moment_do_not_both_get_it(
     scene: Scene, config: Callable[..., Path]
 ) -> None:
-    async with replica(scene, "old", config=config("old", shards=4)) as old:
-        await old.logged("took [3] of 4")  # the last of them
-        async with replica(scene, "new", config=config("new", shards=3)) as new:
+    async with replica(scene, "old", config=config("old")) as old:
+        await old.logged("took [0] of 1")
+        one_config, two_config = config("one"), config("two")
+        async with replica(scene, "one", config=one_config) as one, replica(scene, "two", config=two_config) as two:
+            await asyncio.gather(one.logged("lanes lead to commits"), two.logged("lanes lead to commits"))
+            await old.kill()
+            both = asyncio.Event()
+            grab = scene.cluster.faults.add(Fault(verb="update", resource="leases", until=both))
+            async with asyncio.timeout(60):
+                while grab.hits < 2:
+                    await renewals(scene, 1)
+            both.set()
+            start(scene.cluster, "a")
+            await shows(scene, "a", "running")
+            move(scene.cluster, "a", "succeeded")
+            await shows(scene, "a", "success")
+            await renewals(scene, 12)
+    assert states(scene, "a") == ["running", "success"]
+    assert len(set(askers(scene))) == 1, "both reported at once"
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 3), (3, 4)])
+async def test_row_14_shard_count_changes_while_the_old_replicas_still_run(
+    scene: Scene, config: Callable[..., Path], before: int, after: int
+) -> None:
+    async with replica(scene, "old", config=config("old", shards=before)) as old:
+        await old.logged(f"took [{before - 1}] of {before}")  # the last of them
+        async with replica(scene, "new", config=config("new", shards=after)) as new:
             await new.logged("lanes lead to commits")
             for number in range(20):
                 start(scene.cluster, str(number), "running", sha=sha_of(number))
@@ -255,6 +324,68 @@ async def test_row_15_clock_steps_by_an_hour(
             lease = scene.cluster.get("leases", "ops", "tekton-listener-00")
             assert lease["spec"]["leaseTransitions"] == 0, "the lease was stolen"
     assert set(askers(scene)) == {"one"}
+
+
+async def test_row_15_a_standbys_clock_that_steps_ahead_steals_nothing_from_a_holder_that_is_silent_for_a_moment(
+    scene: Scene, config: Callable[..., Path], tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    configs = [config(name, duration=30, renew=20) for name in ("one", "two")]
+    async with Proxy(scene) as proxy, replica(scene, "one", config=configs[0], **proxy.env()) as one:
+        await one.logged("took [0] of 1")
+        async with replica(scene, "two", config=configs[1], command=JUMPY, CLOCK_FILE=str(clock)) as two:
+            await two.logged("lanes lead to commits")
+            proxy.cut = b"/leases"
+            await renewals(scene, 3)  # the standby's looks
+            clock.write_text("3600")
+            await renewals(scene, 8)
+            proxy.cut = b""
+            start(scene.cluster, "a")
+            await shows(scene, "a", "running")
+            move(scene.cluster, "a", "succeeded")
+            await shows(scene, "a", "success")
+            assert scene.cluster.get("leases", "ops", "tekton-listener-00")["spec"]["leaseTransitions"] == 0
+    assert set(askers(scene)) == {"one"}
+
+
+async def test_row_15_a_holders_clock_that_steps_back_does_not_make_its_lease_longer(
+    scene: Scene, config: Callable[..., Path], tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    configs = [config(name) for name in ("one", "two")]
+    async with (
+        Proxy(scene) as proxy,
+        replica(scene, "one", config=configs[0], command=JUMPY, CLOCK_FILE=str(clock), **proxy.env()) as one,
+    ):
+        await one.logged("took [0] of 1")
+        async with replica(scene, "two", config=configs[1]) as two:
+            await two.logged("lanes lead to commits")
+            start(scene.cluster, "a")
+            await shows(scene, "a", "running")
+            clock.write_text("-3600")
+            proxy.cut = b"/leases"
+            await two.logged("took [0] of 1")
+            start(scene.cluster, "b", "succeeded")
+            await shows(scene, "b", "success")
+            await knows(one, "b", 200)
+            await renewals(scene, 4)
+    assert askers(scene) == ["one", "two"], "it took its lease to be good for another hour"
+
+
+async def test_row_15_a_clock_that_is_an_hour_slow_does_not_make_a_hosts_pause_longer(
+    scene: Scene, config: Callable[..., Path], tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("-3600")
+    async with replica(scene, config=config("one"), command=JUMPY, CLOCK_FILE=str(clock)) as one:
+        await one.logged("took [0] of 1")
+        soon = email.utils.formatdate(time.time() + 2, usegmt=True)
+        scene.gitlab.faults.append(HostFault(status=429, headers={"Retry-After": soon}, times=1))
+        start(scene.cluster, "a", "succeeded")
+        await one.logged("did not take success")
+        await shows(scene, "a", "success")
 
 
 async def test_a_replica_that_stops_hands_over_at_once(scene: Scene, config: Callable[..., Path]) -> None:

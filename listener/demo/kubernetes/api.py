@@ -437,6 +437,8 @@ async def _play(fault: Fault, request: web.Request) -> web.StreamResponse | None
         return web.Response()
     if fault.hang:
         await asyncio.Event().wait()
+    if fault.until is not None:
+        await fault.until.wait()
     return None
 
 

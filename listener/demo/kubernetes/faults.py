@@ -36,6 +36,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     reset: bool = False  #: close the connection without an answer
     hang: bool = False  #: never answer
+    until: asyncio.Event | None = None  #: look at the request, and answer properly, only when this is set
     lines: tuple[bytes, ...] = ()  #: send these lines first in a watch, then go on properly
     cut_after: int | None = None  #: end a watch or a log after so many events or bytes, as if it were its end
 
