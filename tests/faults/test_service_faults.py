@@ -142,6 +142,8 @@ async def test_row_26_sigterm_in_the_middle_of_a_stream_and_of_a_post(scene: Sce
         await one.logged("service-xyz-run-a: gitlab shows failed")
         for _ in range(20):
             assert (await one.get("/livez"))[0] == 200, "it ended before it had noted what was delivered"
+            lease = scene.cluster.get("leases", "ops", "tekton-listener-00")
+            assert lease["spec"]["holderIdentity"], "the lease was released before that"
         noting.set()
         assert await one.stop() == 0
     assert states(scene, "a") == ["running", "failed"]
