@@ -18,7 +18,7 @@ from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import MalformedError, PipelineRun
 from listener.cluster.outcome import outcome, sentence
 from listener.config import Config, ConfigError, auth_from_environment, load
-from listener.reporting.routing import Router, Unroutable
+from listener.reporting.routing import Router, Target, Unroutable
 from notifiers.base import HostSettings, Notifier
 from notifiers.registry import discover
 
@@ -129,6 +129,7 @@ def explain(config: Config, run: PipelineRun, kinds: Mapping[str, type[Notifier]
         lines += [
             f"  service     {target.service}",
             f"  repository  {target.repository} on {target.host}",
+            *_fallback(target),
             f"  commit      {target.sha} ({target.commit_from})",
             f"  context     {target.context}",
             f"  state       {state}: {sentence(run)}",
@@ -137,6 +138,12 @@ def explain(config: Config, run: PipelineRun, kinds: Mapping[str, type[Notifier]
         if target.ref:
             lines.append(f"  ref         {target.ref}")
     return lines, True
+
+
+def _fallback(target: Target) -> list[str]:
+    if target.fallback is not None:
+        return [f"  fallback    {target.fallback.repository} on {target.host}, where the first one answers 403 or 404"]
+    return [f"  fallback    none: {target.no_fallback}"] if target.no_fallback else []
 
 
 def _offline_notifiers(config: Config, kinds: Mapping[str, type[Notifier]]) -> dict[str, Notifier]:

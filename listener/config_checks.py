@@ -150,17 +150,34 @@ class Checks:
         captures = "$(service)" in service.runs.name
         if "$(" in service.name and service.name != "$(service)":
             self._problem((*where, "name"), "a name is plain text, or just $(service)")
-        for place, text in enumerate(service.repository):
-            host, _, path = text.partition(":")
-            # A single repository may stand without a list; its line is then the field's own.
-            spot = (*where, "repository", place)
-            if host not in self._parts.host_names:
-                known = ", ".join(self._parts.host_names) or "none"
-                hint = did_you_mean(host, self._parts.host_names) or f"hosts: has {known}"
-                self._problem(spot, f"no host {host}", hint)
-            self._check_capture(spot, path, captures=captures)
+        # A single repository may stand without a list; its line is then the field's own.
+        for field in ("repository", "fallback_repository"):
+            for place, text in enumerate(getattr(service, field)):
+                host, _, path = text.partition(":")
+                spot = (*where, field, place)
+                if host not in self._parts.host_names:
+                    known = ", ".join(self._parts.host_names) or "none"
+                    hint = did_you_mean(host, self._parts.host_names) or f"hosts: has {known}"
+                    self._problem(spot, f"no host {host}", hint)
+                self._check_capture(spot, path, captures=captures)
+        self._check_fallbacks(where, service)
         for field in ("name", "commit", "ref", "context", "target_url"):
             self._check_capture((*where, field), getattr(service, field) or "", captures=captures)
+
+    def _check_fallbacks(self, where: tuple[str | int, ...], service: Service) -> None:
+        """One for each host of ``repository`` at most."""
+        first = {text.partition(":")[0] for text in service.repository}
+        seen: set[str] = set()
+        for place, text in enumerate(service.fallback_repository):
+            host, spot = text.partition(":")[0], (*where, "fallback_repository", place)
+            if host not in first and host in self._parts.host_names:
+                hint = "it is tried when a repository of the same host answers 403 or 404"
+                self._problem(spot, f"repository has nothing on host {host}", hint)
+            if host in seen:
+                self._problem(spot, f"a second one on host {host}", "there is one for each host")
+            if text in service.repository:
+                self._problem(spot, f"{text} is the repository itself")
+            seen.add(host)
 
     def _check_capture(self, where: tuple[str | int, ...], text: str, *, captures: bool) -> None:
         if not captures and any(reference.source == "service" for reference in Template.parse(text).references):

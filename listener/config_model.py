@@ -196,6 +196,17 @@ class Service(Model):
     ] = Field(
         description="HOST:PATH with HOST from hosts:, or a list of these. PATH may hold $(…); a value fills one segment."
     )
+    fallback_repository: Annotated[
+        tuple[Annotated[str, AfterValidator(_repository)], ...],
+        BeforeValidator(_as_tuple),
+        Field(strict=False),
+    ] = Field(
+        (),
+        description=(
+            "HOST:PATH of a second repository on the same host, for commits of forks: where the first one answers 403 or 404,"
+            " the commit's statuses go there. Or a list, one for each host of repository."
+        ),
+    )
     commit: TemplateText | None = Field(
         None,
         description="Where a run carries its commit, for example $(params.revision). Without it the well-known places are tried.",

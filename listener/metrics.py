@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from listener.cluster.lease import Leases
 from listener.cluster.runs import Runs
 from listener.reload import Reloader
-from listener.reporting.lanes import Delivery
+from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
 
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)

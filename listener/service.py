@@ -36,7 +36,7 @@ from listener.cluster.runs import Runs
 from listener.logs.stream import Logs
 from listener.metrics import Metrics
 from listener.reload import Reloader, Signature, signature
-from listener.reporting.lanes import Delivery
+from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router
 from listener.reporting.shards import Shards

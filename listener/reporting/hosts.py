@@ -13,14 +13,12 @@ import itertools
 import math
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from listener.reporting.lane import Lane
 from listener.reporting.pacing import Budget, Circuit, Pace
 from listener.reporting.status import reported_outcome
 from notifiers.base import Notifier, RetryableError, UnauthorizedError
-
-if TYPE_CHECKING:
-    from listener.reporting.lanes import Lane
 
 _MAX_BUDGETS: Final = 4096
 _MAX_ACCOUNTS: Final = 64

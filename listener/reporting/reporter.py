@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from listener.cluster.client import Cluster
@@ -19,7 +19,8 @@ from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
 from listener.reporting.guarantee import Guarantee
-from listener.reporting.lanes import Delivery, Lane, Lanes, Permit
+from listener.reporting.lane import Delivery, Lane, Permit
+from listener.reporting.lanes import Lanes
 from listener.reporting.ledger import OVERRULED, LaneKey, Ledger, Record
 from listener.reporting.pacing import Pace
 from listener.reporting.routing import Router, Target, Unroutable
@@ -125,9 +126,9 @@ class Reporter:
             self._guard(run)
 
     def _targets(self, run: PipelineRun, router: Router | None = None) -> Mapping[LaneKey, Target]:
-        """Where a run leads. Asked anew each time, for there are very many runs."""
+        """Where a run leads, or may lead. Asked anew each time, for there are very many runs."""
         routed = (router or self._router).route(run)
-        return _NOWHERE if isinstance(routed, Unroutable) else {target.lane: target for target in routed}
+        return _NOWHERE if isinstance(routed, Unroutable) else _lanes_of(routed)
 
     def _target(self, run: PipelineRun, key: LaneKey) -> Target | None:
         return self._targets(run).get(key)
@@ -139,12 +140,12 @@ class Reporter:
             routed = ()
         else:
             self.unroutable.pop(run.uid, None)
-        lanes = {target.lane: target for target in routed}
+        lanes = _lanes_of(routed)
         for key, target in before.items():
             if key not in lanes:
                 self.lanes.withdraw(key, run, target)
-        if lanes:
-            self._offer(run, lanes)
+        if routed:
+            self._offer(run, routed)
         guaranteed = any(target.guaranteed for target in routed)
         if guaranteed or run.kept:
             self._guarded[run.uid] = run
@@ -156,10 +157,10 @@ class Reporter:
             self._guard(run)  # takes back what is wished but not written yet
             self._unguard(run.uid)
 
-    def _offer(self, run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> None:
-        records = ledgers.read(run)
-        home = _home(run, lanes)
-        for key, target in lanes.items():
+    def _offer(self, run: PipelineRun, targets: Sequence[Target]) -> None:
+        records, home = ledgers.read(run), targets[0].sha
+        for target in targets:  # the fallbacks' turn is up to the lanes
+            key = target.lane
             self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None, home=home)
 
     def _gone(self, run: PipelineRun, before: Mapping[LaneKey, Target], *, unseen: bool) -> None:
@@ -223,7 +224,9 @@ class Reporter:
                 self.ledger.note(run, lane, record, final=delivery.final)
             case "permanent":
                 log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
-                self.events.tell(run, "CommitStatusRefused", f"{host}: {delivery.error}")
+                self.events.tell(run, "CommitStatusRefused", f"{host}, {lane.repository}: {self._why(delivery)}")
+            case "elsewhere":
+                log.info("%s: %s is next after %s: %s", run.key, self._next(delivery), lane.repository, delivery.error)
             case "late":
                 log.info("%s: left to the replica that holds its shard now: %s", run.key, delivery.error)
             case _:
@@ -235,6 +238,25 @@ class Reporter:
             self._guard(guarded)
         if self._on_delivery is not None:
             self._on_delivery(delivery)
+
+    def _why(self, delivery: Delivery) -> str:
+        target = self._target(delivery.run, delivery.lane)
+        without = target.no_fallback if target is not None else ""
+        return f"{delivery.error}; no fallback_repository: {without}" if without else str(delivery.error)
+
+    def _next(self, delivery: Delivery) -> str:
+        target = self._target(delivery.run, delivery.lane)
+        return target.fallback.repository if target is not None and target.fallback is not None else "another one"
+
+
+def _lanes_of(targets: Iterable[Target]) -> Mapping[LaneKey, Target]:
+    """Every lane that a run may have a say on: its repositories' and their fallbacks'."""
+    lanes = {}
+    for target in targets:
+        lanes[target.lane] = target
+        if target.fallback is not None:
+            lanes.setdefault(target.fallback.lane, target.fallback)
+    return lanes
 
 
 def _home(run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> str:

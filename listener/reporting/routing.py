@@ -8,6 +8,7 @@ the configured host exactly. A commit is 40 or 64 hex digits and nothing else: w
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Mapping
@@ -68,6 +69,10 @@ class Target:
     service: str = ""
     commit_from: str = ""  #: where the commit was found, for explanations
     guaranteed: bool = False  #: the run must stay until its final status has arrived
+    fallback: Target | None = (
+        None  #: the same on another repository of the host, to try when this one has not the commit
+    )
+    no_fallback: str = ""  #: why there is none although the service names one
 
     @property
     def lane(self) -> LaneKey:
@@ -99,6 +104,7 @@ class _Rule:
         self.run_name = re.compile(_pattern(service.runs.name))
         self.labels = dict(service.runs.labels)
         self.repositories = [_repository(text) for text in service.repository]
+        self.fallbacks = {wanted.host: wanted for wanted in map(_repository, service.fallback_repository)}
         self.commit = Template.parse(service.commit) if service.commit else None
         self.ref = Template.parse(service.ref) if service.ref else None
         self.context = Template.parse(service.context or DEFAULT_CONTEXT)
@@ -144,20 +150,35 @@ class Router:
         for wanted in rule.repositories:
             repository = self._repository(wanted, values)
             sha, place = find_commit(rule.commit, run, values, repository=repository)
-            targets.append(
-                Target(
-                    wanted.host,
-                    sys.intern(repository),
-                    sha,
-                    sys.intern(context),
-                    url=url,
-                    ref=ref,
-                    service=service,
-                    commit_from=place,
-                    guaranteed=rule.service.deliver == "guaranteed",
-                )
+            target = Target(
+                wanted.host,
+                sys.intern(repository),
+                sha,
+                sys.intern(context),
+                url=url,
+                ref=ref,
+                service=service,
+                commit_from=place,
+                guaranteed=rule.service.deliver == "guaranteed",
             )
-        return tuple(targets)
+            targets.append(self._with_fallback(target, rule.fallbacks.get(wanted.host), values))
+        taken = {(target.host, target.repository) for target in targets}
+        return tuple(
+            dataclasses.replace(target, fallback=None)
+            if target.fallback is not None and (target.host, target.fallback.repository) in taken
+            else target
+            for target in targets
+        )
+
+    def _with_fallback(self, target: Target, wanted: _Repository | None, values: _Values) -> Target:
+        """What is wrong with the fallback must not keep a run from the repository that it leads to."""
+        if wanted is None:
+            return target
+        try:
+            repository = self._repository(wanted, values)
+        except _NoRouteError as error:
+            return dataclasses.replace(target, no_fallback=str(error).removeprefix("repository: "))
+        return dataclasses.replace(target, fallback=dataclasses.replace(target, repository=sys.intern(repository)))
 
     def _repository(self, wanted: _Repository, values: _Values) -> str:
         path = _rendered(wanted.path, values, "repository")

@@ -52,6 +52,25 @@ async def test_check_config_explains_where_a_run_would_be_reported(scene: Scene)
     assert "state       pending: Queued" in out
 
 
+async def test_check_config_says_where_a_forks_commit_would_be_reported_or_why_not(scene: Scene) -> None:
+    scene.services = """
+services:
+  - name: service-xyz
+    runs: {namespace: team-a, name: service-xyz-run-*}
+    repository: [gitlab:group/service-xyz, github:acme/service-xyz]
+    fallback_repository: gitlab:$(labels.fork)/service-xyz
+"""
+    config = scene.write_config()
+    for labels, said in (
+        ({"fork": "someone"}, "fallback    someone/service-xyz on gitlab, where the first one answers 403 or 404"),
+        ({}, "fallback    none: the run has no $(labels.fork)"),
+    ):
+        code, out, _ = await listener("check-config", str(config), "--run", str(run_file(scene.folder, labels=labels)))
+        assert code == 0
+        assert said in out
+        assert out.count("fallback") == 1
+
+
 async def test_check_config_says_why_a_run_leads_nowhere(scene: Scene) -> None:
     config = scene.write_config()
     code, out, _ = await listener("check-config", str(config), "--run", str(run_file(scene.folder, namespace="x")))

@@ -147,6 +147,46 @@ def test_broken_files_are_told_of_in_one_sentence_with_a_line(path: Path, text: 
     assert any(said in problem for problem in problems(path, text))
 
 
+def test_a_fallback_repository_stands_on_a_host_of_repository_and_once_for_each(path: Path) -> None:
+    found = problems(
+        path,
+        """\
+hosts:
+  gitlab: {kind: gitlab, token_env: TOKEN}
+  github: {kind: github, token_env: TOKEN}
+services:
+  - name: a
+    runs: {namespace: ci}
+    repository: gitlab:group/a
+    fallback_repository: gitlap:$(params.fork)/a
+  - name: b
+    runs: {namespace: ci}
+    repository: gitlab:group/b
+    fallback_repository:
+      - github:acme/b
+      - gitlab:group/b
+      - gitlab:$(service)/b
+  - name: c
+    runs: {namespace: ci}
+    repository: gitlab:group/c
+    fallback_repository: gitlab:../c
+  - name: d
+    runs: {namespace: ci}
+    repository: [gitlab:group/d, github:acme/d]
+    fallback_repository: [gitlab:$(params.fork)/d, github:$(params.fork)/d]
+""",
+    )
+    b = "services[1].fallback_repository"
+    assert found == [
+        "8: services[0].fallback_repository: no host gitlap (did you mean gitlab?)",
+        f"13: {b}[0]: repository has nothing on host github (it is tried when a repository of the same host answers 403 or 404)",
+        f"14: {b}[1]: gitlab:group/b is the repository itself",
+        f"15: {b}[2]: $(service) has no value (capture it in runs.name, for example $(service)-run-*)",
+        f"15: {b}[2]: a second one on host gitlab (there is one for each host)",
+        "19: services[2].fallback_repository: a path has no '.' or '..' segment, no spaces and none of \\ ? # %",
+    ]
+
+
 def test_a_missing_file_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "no", "no such file"), (tmp_path, "is a folder")):
         with pytest.raises(ConfigError, match=said):
@@ -287,9 +327,10 @@ def test_templates_take_tektons_notation_and_say_what_is_wrong_with_another() ->
 
 @given(text=st.text(alphabet=st.sampled_from("ab$(). {}"), max_size=20), value=st.text(min_size=1, max_size=10))
 def test_a_value_is_put_in_as_it_is_and_never_read_again(text: str, value: str) -> None:
-    template = Template.parse(f"<$(params.x)>{text.replace('$(', '')}")
+    text = re.sub(r"\$+\(", "", text)  # every '$' before a '(', for '$$((' without its '$(' is another one
+    template = Template.parse(f"<$(params.x)>{text}")
     rendered = template.render(lambda _: value)
-    assert rendered == f"<{value}>{text.replace('$(', '')}"
+    assert rendered == f"<{value}>{text}"
     assert isinstance(template.render(lambda _: None), Missing)
 
 

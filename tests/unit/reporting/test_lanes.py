@@ -14,7 +14,8 @@ from tenacity import wait_none
 
 from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import Condition, PipelineRun
-from listener.reporting.lanes import Delivery, Lanes
+from listener.reporting.lane import Delivery
+from listener.reporting.lanes import Lanes
 from listener.reporting.ledger import LaneKey, Record, read, written
 from listener.reporting.pacing import Pace
 from listener.reporting.routing import Target

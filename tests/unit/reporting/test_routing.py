@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -222,11 +223,59 @@ def test_values_in_a_link_of_ones_own_are_quoted() -> None:
     assert target.url == "https://dash.example.com/#/ci/a%2Fb%3Fc%20d"
 
 
+def test_a_fallback_is_the_same_on_another_repository_of_its_host() -> None:
+    both = service(repository=["gitlab:group/xyz", "github:acme/xyz"], fallback_repository="gitlab:$(params.fork)/xyz")
+    routed = route(run(params={"revision": SHA, "fork": "someone"}), both)
+    assert not isinstance(routed, Unroutable)
+    first, second = routed
+    assert first.fallback == dataclasses.replace(first, repository="someone/xyz", fallback=None)
+    assert second.fallback is None
+    assert second.no_fallback == ""
+
+
+@pytest.mark.parametrize(
+    ("fork", "said"),
+    [
+        (None, "the run has no $(params.fork)"),
+        ("a/b", "the value of $(params.fork) holds a '/', it may fill one segment only"),
+        ("..", "repository '../xyz': a GitLab path has no segment '.' or '..'"),
+    ],
+)
+def test_a_fallback_that_cannot_be_is_left_out_with_the_reason(fork: str | None, said: str) -> None:
+    params = {"revision": SHA} | ({"fork": fork} if fork is not None else {})
+    target = one(route(run(params=params), service(fallback_repository="gitlab:$(params.fork)/xyz")))
+    assert (target.repository, target.fallback, target.no_fallback) == ("group/service-xyz", None, said)
+
+
+def test_a_fallback_that_is_a_repository_of_the_run_already_is_none() -> None:
+    twice = service(repository=["gitlab:group/a", "gitlab:group/b"], fallback_repository="gitlab:group/$(params.x)")
+    routed = route(run(params={"revision": SHA, "x": "b"}), twice)
+    assert not isinstance(routed, Unroutable)
+    assert [(target.repository, target.fallback) for target in routed] == [("group/a", None), ("group/b", None)]
+
+
+def test_a_fallback_may_be_left_to_the_run_as_a_whole_and_then_a_url_must_be_of_its_host() -> None:
+    free = service(fallback_repository="gitlab:$(params.source)")
+    for given_source, path in (
+        ("someone/deep/xyz", "someone/deep/xyz"),
+        ("https://gitlab.example.com/someone/xyz.git", "someone/xyz"),
+        ("https://evil.example.com/someone/xyz", None),
+    ):
+        target = one(route(run(params={"revision": SHA, "source": given_source}), free))
+        assert (target.fallback.repository if target.fallback else None) == path
+
+
 @given(value=st.text(max_size=60))
 def test_whatever_a_run_says_a_repository_path_stays_below_what_was_configured(value: str) -> None:
-    routed = route(run(params={"revision": SHA, "repo": value}), service(repository="github:acme/$(params.repo)"))
-    if not isinstance(routed, Unroutable):
-        (target,) = routed
+    path = "github:acme/$(params.repo)"
+    routed = route(run(params={"revision": SHA, "repo": value}), service(repository=path))
+    fallen = route(
+        run(params={"revision": SHA, "repo": value}), service(repository="github:acme/xyz", fallback_repository=path)
+    )
+    found = [] if isinstance(routed, Unroutable) else list(routed)
+    assert not isinstance(fallen, Unroutable)
+    found += [target.fallback for target in fallen if target.fallback is not None]
+    for target in found:
         owner, _, name = target.repository.partition("/")
         assert owner == "acme"
         assert "/" not in name
