@@ -169,7 +169,7 @@ class Notifier(ABC):
     async def deliver(
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
-        """Post ``status`` with exactly one HTTP request.
+        """Post ``status`` with exactly one HTTP request. (Where a token can be fetched: one that is not refused with 401.)
 
         ``memo`` is the last receipt's of the same repository, sha and context. ``until`` gives the time on ``clock()`` when
         another replica may begin to report this commit: no request may begin after it, and one that is under way is cut

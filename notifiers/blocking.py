@@ -32,6 +32,14 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
+class _RevokedError(Exception):
+    """401 to a token that can be replaced at once."""
+
+    def __init__(self, error: UnauthorizedError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class _Slot(Generic[C]):
     """A client and its session. Whoever holds the slot may use them; nobody else does."""
 
@@ -134,7 +142,25 @@ class Workers(Generic[C]):
         repository: str,
         until: Callable[[], float],
     ) -> T:
-        """On a thread."""
+        """On a thread. Where a new token can be had at once, a revoked one is no reason to wait: once more with the new one."""
+        try:
+            return self._attempt(slot, function, repository, until)
+        except _RevokedError:
+            pass  # not from in here, or the first error would be told with the second one
+        try:
+            return self._attempt(slot, function, repository, until)
+        except _RevokedError as error:
+            refused = error.error
+        raise refused
+
+    def _attempt(
+        self,
+        slot: _Slot[C],
+        function: Callable[[C, OneRequestSession], T],
+        repository: str,
+        until: Callable[[], float],
+    ) -> T:
+        """Raises ``_RevokedError`` instead of ``UnauthorizedError`` where another token can be had at once."""
         token, generation = "", -1
         try:
             slot.session.hide("")  # what is fetched now may be the token itself
@@ -148,10 +174,10 @@ class Workers(Generic[C]):
             return function(slot.client, slot.session)
         except NotifierError as error:
             if token:
-                if isinstance(error, UnauthorizedError):
-                    self._token.refused(generation)
                 # A host, or a proxy on the way, may repeat in its answer what it was sent.
                 error.args = tuple(str(part).replace(token, "[token]") for part in error.args)
+                if isinstance(error, UnauthorizedError) and self._token.refused(generation):
+                    raise _RevokedError(error) from None
             raise
         except Exception as error:  # a defect: the message must not be trusted, the type may help to find it
             raise RetryableError(f"{self._settings.name}: {type(error).__name__} in the client library") from None

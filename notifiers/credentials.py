@@ -27,8 +27,8 @@ class Credentials(Protocol):
         May make requests through ``session``; raises ``NotifierError`` when there is no token to be had.
         """
 
-    def refused(self, generation: int) -> None:
-        """The host answered 401 to the token of ``generation``."""
+    def refused(self, generation: int) -> bool:
+        """The host answered 401 to the token of ``generation``. True if ``of`` can get another one at once."""
 
 
 class Token:
@@ -80,12 +80,14 @@ class Token:
         """A text that is another one for another token and does not give it away."""
         return hashlib.sha256(self.current()[0].encode()).hexdigest()[:12]
 
-    def refused(self, generation: int) -> None:
-        """The host answered 401 to the token of ``generation``: read the file anew, and have clients made anew."""
+    def refused(self, generation: int) -> bool:
+        """The host answered 401 to the token of ``generation``: read the file anew, and have clients made anew. Somebody has to
+        put another token there first, so this is never True."""
         with self._lock:
             if generation == self._generation:  # else another thread has been here, or the file has changed since
                 self._signature = None
                 self._generation += 1
+        return False
 
 
 def one_line_of_ascii(text: str, origin: str) -> str:

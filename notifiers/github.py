@@ -194,7 +194,7 @@ class GitHubNotifier(Notifier):
             raise trouble_of(self._host, error, session, hint=hint) from None
         if answer.status_code == 401 and self._token is None:
             what = f"{self._host} answered 401: {said(message_of(error.data))}"
-            advice = "the token of the App's installation is refused, another one is fetched"
+            advice = "the token of the App's installation is refused, and so is a new one"
             raise UnauthorizedError(f"{what}; {advice}", status=401) from None
         raise refusal(self._host, answer.status_code, message_of(error.data), answer.headers) from None
 

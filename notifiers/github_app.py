@@ -1,7 +1,7 @@
 """The tokens of a GitHub App's installations: one per owner of repositories, fetched when it is needed and kept while it is good.
 
-Promised: two requests per owner to begin with and one an hour after that, one thread at a time asks for an owner, a revoked token is used once more at most per
-thread, and nothing that is secret is in a message. How long a token lasts is told by the host's clock and ours that only counts; the time
+Promised: two requests per owner to begin with and one an hour after that, one thread at a time asks for an owner, a revoked token is replaced at once and used
+once more at most per thread, and nothing that is secret is in a message. How long a token lasts is told by the host's clock and ours that only counts; the time
 of day of this machine matters for the JWT alone.
 """
 
@@ -84,12 +84,13 @@ class Installations:
                 owner.turn.release()
         return granted.token, granted.generation
 
-    def refused(self, generation: int) -> None:
-        """The host answered 401 to the token of ``generation``: it was revoked, the next delivery needs another one."""
+    def refused(self, generation: int) -> bool:
+        """The host answered 401 to the token of ``generation``: it was revoked, and GitHub gives another one to whoever asks."""
         with self._lock:
             for owner in self._owners.values():
                 if owner.granted is not None and owner.granted.generation == generation:
                     owner.granted = None
+        return True
 
     def _owner(self, repository: str) -> _Owner:
         name = repository.partition("/")[0].lower()  # as GitHub compares them

@@ -47,6 +47,7 @@ class Scene:
     services: str = SERVICES
     more: str = ""
     gitlab_options: str = ""  #: more keys of the host's entry, each with a comma before it
+    github_credentials: str = "token_file: github-token"
     github_options: str = ", seconds_between_writes: 0"
     urls: dict[str, str] = field(default_factory=dict)  #: of hosts, instead of their own
     settings: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Scene:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}
             hosts:
               gitlab: {{kind: gitlab, url: "{urls["gitlab"]}", token_file: gitlab-token{self.gitlab_options}}}
-              github: {{kind: github, url: "{urls["github"]}", token_file: github-token{self.github_options}}}
+              github: {{kind: github, url: "{urls["github"]}", {self.github_credentials}{self.github_options}}}
         """
         path = self.folder / "listener.yaml"
         path.write_text(textwrap.dedent(text) + self.more + self.services)

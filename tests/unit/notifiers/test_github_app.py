@@ -133,14 +133,46 @@ async def test_how_long_a_token_lasts_is_told_by_the_hosts_clock_and_one_that_on
     assert asked == [1, 1, 2, 2, 3]
 
 
-async def test_a_revoked_token_is_replaced_next_time(server: GitHub, app: Callable[..., Notifier]) -> None:
+async def test_a_revoked_token_is_replaced_at_once(server: GitHub, app: Callable[..., Notifier]) -> None:
     notifier = app(threads=2)
     await notifier.deliver(status(repository=ACME))
     server.apps.expire_tokens()
-    with pytest.raises(UnauthorizedError, match=r"Bad credentials; the token of the App's installation is refused"):
-        await notifier.deliver(status(repository=ACME, context="second"))
     await notifier.deliver(status(repository=ACME, context="second"))
     assert kinds(list(server.asked)) == ["installation", "token", "status", "status", "token", "status"]
+    assert [one.status for one in server.asked][2:] == [201, 401, 201, 201]
+    assert len(server.posted) == 2
+
+
+async def test_when_the_new_token_is_refused_too_the_delivery_waits(
+    server: GitHub, app: Callable[..., Notifier]
+) -> None:
+    refuse = HostFault(
+        when=lambda request: "/statuses/" in request.path, status=401, body='{"message": "Bad credentials"}'
+    )
+    server.faults.append(refuse)
+    notifier = app()
+    with pytest.raises(
+        UnauthorizedError, match=r"Bad credentials; the token of the App's installation is refused, and so"
+    ):
+        await notifier.deliver(status(repository=ACME))
+    assert kinds(list(server.asked)) == ["installation", "token", "status", "token", "status"]
+    server.faults.remove(refuse)
+    await notifier.deliver(status(repository=ACME))
+    assert kinds(list(server.asked))[5:] == ["token", "status"], "a token that was refused was used again"
+
+
+async def test_a_revoked_token_that_cannot_be_replaced_now_says_why(
+    server: GitHub, app: Callable[..., Notifier]
+) -> None:
+    notifier = app()
+    await notifier.deliver(status(repository=ACME))
+    server.apps.expire_tokens()
+    busy = HostFault(when=lambda request: request.path.endswith("/access_tokens"), times=1, status=502, body="<html>")
+    server.faults.append(busy)
+    with pytest.raises(RetryableError, match="answered 502") as raised:
+        await notifier.deliver(status(repository=ACME, context="second"))
+    assert not isinstance(raised.value, UnauthorizedError)
+    await notifier.deliver(status(repository=ACME, context="second"))
     assert len(server.posted) == 2
 
 
@@ -162,8 +194,6 @@ async def test_an_app_that_was_installed_anew_is_found_again(server: GitHub, app
     await notifier.deliver(status(repository=ACME))
     server.add_app(APP, key().public, {"acme": 999})
     server.apps.expire_tokens()
-    with pytest.raises(UnauthorizedError):
-        await notifier.deliver(status(repository=ACME))
     with pytest.raises(RetryableError, match="not installed"):
         await notifier.deliver(status(repository=ACME))
     await notifier.deliver(status(repository=ACME))
