@@ -11,6 +11,7 @@ from listener.demo.githost import GitHost, HostFault
 from listener.reporting.pacing import Pace
 from tests.faults.outside import QUICK, ask
 from tests.faults.test_host_faults import told
+from tests.faults.test_replicas import knows
 from tests.hearing import hearing
 from tests.replica import metric, replica
 from tests.runs import delete, move, start
@@ -243,6 +244,8 @@ async def test_a_replica_that_takes_over_knows_which_repository_has_the_commit(s
             start(scene.cluster, "b", "failed", labels=LABELS, **NEW)
             await shows(host, "failure")
             await scene.cluster.requests.wait_for(lambda _: all(noted(scene, name) for name in "ab"))
+            move(scene.cluster, "a", "failed")
+            await knows(two, "a", 400)
             await one.kill()
             await two.logged("took [0] of 1")
             start(scene.cluster, "c", "succeeded", labels=LABELS, creationTimestamp="2026-11-23T11:00:10Z")
