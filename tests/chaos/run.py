@@ -111,6 +111,7 @@ class Chaos:
         stack = self._processes[number] = contextlib.AsyncExitStack()
         name = f"replica-{len(self._ever) + 1}"
         one = await stack.enter_async_context(replica(self._scene, name, config=self._config, LOG_LEVEL="INFO"))
+        await one.logged("listening on", timeout=_CALM)  # before that a SIGTERM ends it as it ends any process
         self._replicas[number] = one
         self._ever.append(one)
 

@@ -111,8 +111,9 @@ class KubernetesApi:
             "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo"}}],
             "current-context": "demo",
         }
-        path.write_text(yaml.safe_dump(config))
-        return path
+        fresh = path.with_name(f"{path.name}.fresh")
+        fresh.write_text(yaml.safe_dump(config))
+        return fresh.replace(path)  # at once: a process that was started before may be reading it
 
     def cut_watches(self) -> None:
         """End every watch now; to the client it looks like its proper end."""
