@@ -23,6 +23,9 @@ class Proxy:
         self.cut = b""  #: a connection on which this is asked for is closed without an answer
         self.watches = 0  #: connections that have carried a watch
         self.frozen = 0  #: connections frozen
+        self.held = asyncio.Event()  #: an answer is being held back
+        self._hold = b""
+        self._released = asyncio.Event()
         self._watching: set[asyncio.Event] = set()  # set: the connection passes bytes on
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -50,6 +53,22 @@ class Proxy:
         for passes in self._watching:
             passes.clear()
 
+    def thaw(self) -> None:
+        """What was frozen passes on."""
+        for passes in self._watching:
+            passes.set()
+
+    def hold(self, request: bytes) -> None:
+        """From now on answers to requests with ``request`` in them are held back when they have come; ``held`` tells of it."""
+        self._hold = request
+        self.held.clear()
+        self._released.clear()
+
+    def release(self) -> None:
+        """Hold nothing back any more."""
+        self._hold = b""
+        self._released.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -57,13 +76,14 @@ class Proxy:
         parts = urlsplit(self._scene.cluster.url)
         passes = asyncio.Event()
         passes.set()
+        to_hold = asyncio.Event()  # the answer that comes next
         far: asyncio.StreamWriter | None = None
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             try:
                 answers, far = await asyncio.open_connection(parts.hostname, parts.port)
                 async with asyncio.TaskGroup() as group:
-                    back = group.create_task(self._back(answers, writer, passes))
-                    await self._forth(reader, far, passes)
+                    back = group.create_task(self._back(answers, writer, passes, to_hold))
+                    await self._forth(reader, far, passes, to_hold)
                     back.cancel()
             except* ConnectionError:
                 pass
@@ -74,20 +94,30 @@ class Proxy:
                     if end is not None:
                         end.transport.abort()
 
-    async def _forth(self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, passes: asyncio.Event) -> None:
+    async def _forth(
+        self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, passes: asyncio.Event, to_hold: asyncio.Event
+    ) -> None:
         while data := await reader.read(65536):
             if self.cut and self.cut in data:
                 raise ConnectionResetError
             if b"watch=true" in data and passes not in self._watching:
                 self._watching.add(passes)
                 self.watches += 1
+            if self._hold and self._hold in data:
+                to_hold.set()
             await passes.wait()
             far.write(data.replace(*self._replace) if self._replace[0] else data)
             await far.drain()
 
-    async def _back(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event) -> None:
+    async def _back(
+        self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event, to_hold: asyncio.Event
+    ) -> None:
         sizes = itertools.cycle(self._pieces)
         while data := await answers.read(65536):
+            if to_hold.is_set():
+                self.held.set()
+                await self._released.wait()
+                to_hold.clear()
             at = 0
             while at < len(data):
                 await passes.wait()

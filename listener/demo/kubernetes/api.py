@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import bisect
+import contextlib
 import json
 import random
 import uuid
@@ -19,7 +20,7 @@ from aiohttp import web
 
 from listener.demo.kubernetes import discovery
 from listener.demo.kubernetes.faults import Fault, Faults, Requests, Seen
-from listener.demo.kubernetes.podlogs import PodLogs, plain
+from listener.demo.kubernetes.podlogs import LogOptions, PodLogs
 from listener.demo.kubernetes.selectors import field_selector, label_selector
 from listener.demo.kubernetes.statuses import (
     StatusError,
@@ -60,7 +61,7 @@ class KubernetesApi:
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._watching: dict[str, int] = {}
-        self._watch_began = asyncio.Event()
+        self._watches_changed = asyncio.Event()
         self._cut = asyncio.Event()
         # What tests and stories do to the cluster, without HTTP.
         self.get: Callable[[str, str, str], Json] = lambda resource, namespace, name: (
@@ -127,8 +128,15 @@ class KubernetesApi:
         """Wait until ``number`` watches of ``resource`` are open."""
         async with asyncio.timeout(timeout):
             while self.watchers(resource) < number:
-                self._watch_began.clear()
-                await self._watch_began.wait()
+                self._watches_changed.clear()
+                await self._watches_changed.wait()
+
+    async def wait_unwatched(self, resource: str, *, timeout: float = 20.0) -> None:
+        """Wait until no watch of ``resource`` is open."""
+        async with asyncio.timeout(timeout):
+            while self.watchers(resource):
+                self._watches_changed.clear()
+                await self._watches_changed.wait()
 
     # Requests
 
@@ -240,7 +248,7 @@ class KubernetesApi:
         await response.prepare(request)
         watch = _Watch(self, response, target, query, fault)
         self._watching[target.resource] = self.watchers(target.resource) + 1
-        self._watch_began.set()
+        self._watches_changed.set()
         try:
             async with asyncio.timeout(float(query.get("timeoutSeconds") or random.randint(1800, 3600))):
                 await watch.run(stream_list=stream_list, cut=self._cut)
@@ -250,6 +258,7 @@ class KubernetesApi:
             return response
         finally:
             self._watching[target.resource] -= 1
+            self._watches_changed.set()
         await response.write_eof()
         return response
 
@@ -258,19 +267,18 @@ class KubernetesApi:
     async def _log(self, request: web.Request, target: _Target, fault: Fault | None) -> web.StreamResponse:
         query = dict(request.query)
         namespace, pod = target.namespace or "", target.name
+        options = LogOptions.of(query)
         container, begun = self.logs.check(namespace, pod, query)
         if not begun:
             return web.Response(status=204)
-        name = (namespace, pod)
-        if not {"timestamps", "tailLines", "sinceTime", "sinceSeconds", "limitBytes"}.isdisjoint(query):
-            return plain(self.logs.text(name, container, query))
         response = web.StreamResponse(headers={"Content-Type": "text/plain", **_audit()})
         response.enable_chunked_encoding()
         await response.prepare(request)
         cut_after = fault.cut_after if fault is not None else None
-        follow = query.get("follow") in ("true", "1")
-        async for data in self.logs.read(name, container, follow=follow, cut_after=cut_after):
-            await response.write(data)
+        name = (namespace, pod)
+        async with contextlib.aclosing(self.logs.read(name, container, options, cut_after=cut_after)) as pieces:
+            async for data in pieces:
+                await response.write(data)
         await response.write_eof()
         return response
 

@@ -1,31 +1,109 @@
-"""What containers print, and the log endpoint's answers while they wait, print, end and are gone."""
+"""What containers print, and the log endpoint's answers while they wait, print, end and are gone.
+
+Kept as containerd keeps it and served as kubelet serves it. What is appended at once shares one time, to the nanosecond, and is one
+piece here however many lines it has: serving it costs no work per line. A piece that does not end a line is what containerd marks ``P``:
+the next one goes on with the line, without a time of its own in the answer; ``sinceTime`` and ``sinceSeconds`` leave out whole pieces,
+so that the rest of such a line may come alone and without a time, as it does from a real node. Unlike containerd, an unfinished line
+can be read before the container has ended, and a CR before a newline is kept.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
-from aiohttp import web
-
-from listener.demo.kubernetes.statuses import bad_request
+from listener.demo.kubernetes.statuses import StatusError, bad_request
 from listener.demo.kubernetes.store import Json, Name, Store
+
+_SECOND: Final = 1_000_000_000
+
+
+class _Piece(NamedTuple):
+    """What was printed at once."""
+
+    at: int  #: nanoseconds since 1970
+    data: bytes
+    starts_line: bool
+
+    def stamped(self, offset: int) -> bytes:
+        """From ``offset`` on, with the time before each line that begins here; at an offset other than 0 one does."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.at // _SECOND))
+        stamp = f"{moment}.{self.at % _SECOND:09d}Z ".encode()
+        data = self.data[offset:]
+        body = data.removesuffix(b"\n")
+        start = stamp if self.starts_line or offset else b""
+        return start + body.replace(b"\n", b"\n" + stamp) + data[len(body) :]
+
+
+class _Place(NamedTuple):
+    """A place in a log: a piece, and a byte in it."""
+
+    piece: int = 0
+    offset: int = 0
 
 
 @dataclass(slots=True)
 class _Log:
     """One container's log."""
 
-    chunks: list[tuple[float, bytes]] = field(default_factory=list)
+    pieces: list[_Piece] = field(default_factory=list)
+    first: _Place = field(default_factory=_Place)  #: what comes before was rotated away
     finished: bool = False
+    pod_uid: str = ""  #: "" while it is printed for a pod that is still to come
     listeners: set[asyncio.Event] = field(default_factory=set)
 
     def tell(self) -> None:
         for listener in self.listeners:
             listener.set()
+
+    def last_lines(self, number: int) -> _Place:
+        """Where the last ``number`` lines begin, of those not rotated away; an unfinished one counts."""
+        place = _Place(len(self.pieces))
+        if number <= 0 or not self.pieces:
+            return place
+        wanted = number + self.pieces[-1].data.endswith(b"\n")
+        for index in range(len(self.pieces) - 1, self.first.piece - 1, -1):
+            data = self.pieces[index].data
+            if (newlines := data.count(b"\n")) >= wanted:
+                return max(self.first, _Place(index, len(data.rsplit(b"\n", wanted)[0]) + 1))
+            wanted -= newlines
+        return self.first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """What is asked of a log: the query's PodLogOptions."""
+
+    follow: bool = False
+    timestamps: bool = False
+    since: int = 0  #: nanoseconds since 1970
+    tail: int | None = None  #: lines
+    limit: int | None = None  #: bytes of the answer
+
+    @classmethod
+    def of(cls, query: dict[str, str]) -> LogOptions:
+        """Raises ``StatusError`` for what the API server refuses."""
+        since = 0
+        if "sinceSeconds" in query:
+            since = time.time_ns() - _number(query, "sinceSeconds", least=1) * _SECOND
+        if "sinceTime" in query:
+            if "sinceSeconds" in query:
+                raise _invalid("sinceSeconds", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+            try:  # kubelet is asked in whole seconds, whatever the API server was asked
+                since = int(datetime.fromisoformat(query["sinceTime"]).timestamp()) * _SECOND
+            except ValueError:
+                raise bad_request(f'parsing time "{query["sinceTime"]}" as "2006-01-02T15:04:05Z07:00"') from None
+        return cls(
+            follow=query.get("follow") in ("true", "1"),
+            timestamps=query.get("timestamps") in ("true", "1"),
+            since=since,
+            tail=_number(query, "tailLines", least=0) if "tailLines" in query else None,
+            limit=_number(query, "limitBytes", least=1) if "limitBytes" in query else None,
+        )
 
 
 class PodLogs:
@@ -35,15 +113,32 @@ class PodLogs:
         self._store = store
         self._logs: dict[tuple[str, str, str], _Log] = {}
         self.cut = asyncio.Event()  #: set by ``cut_follows``
-        self.following: dict[tuple[str, str, str], int] = {}  #: open follows
+        self.rate: float | None = (
+            None  #: bytes per second of each answer, as a kubelet has its limits; None: as fast as it goes
+        )
+        self.following: dict[tuple[str, str, str], int] = {}  #: answers under way
 
     def _log(self, namespace: str, pod: str, container: str) -> _Log:
-        return self._logs.setdefault((namespace, pod, container), _Log())
+        """The log of the pod that has this name now: one that is created again has none yet."""
+        stored = self._store.shelf("pods").objects.get((namespace, pod))
+        uid = str(stored.object["metadata"]["uid"]) if stored is not None else ""
+        log = self._logs.get((namespace, pod, container))
+        if log is None or (uid and log.pod_uid not in ("", uid)):
+            log = self._logs[namespace, pod, container] = _Log()
+        log.pod_uid = uid or log.pod_uid
+        return log
 
-    def append(self, namespace: str, pod: str, container: str, data: bytes, *, at: float | None = None) -> None:
-        """The container prints ``data``."""
+    def append(
+        self, namespace: str, pod: str, container: str, data: bytes, *, at: float | None = None, ns: int | None = None
+    ) -> None:
+        """The container prints ``data``, now or ``at`` so many seconds, or ``ns`` nanoseconds, since 1970."""
+        if not data:
+            return
         log = self._log(namespace, pod, container)
-        log.chunks.append((time.time() if at is None else at, data))
+        if ns is None:
+            ns = time.time_ns() if at is None else round(at * _SECOND)
+        starts_line = not log.pieces or log.pieces[-1].data.endswith(b"\n")
+        log.pieces.append(_Piece(ns, data, starts_line))
         log.tell()
 
     def finish(self, namespace: str, pod: str, container: str) -> None:
@@ -51,6 +146,11 @@ class PodLogs:
         log = self._log(namespace, pod, container)
         log.finished = True
         log.tell()
+
+    def rotate(self, namespace: str, pod: str, container: str, *, keep: int) -> None:
+        """All but the last ``keep`` lines are gone for whoever asks from now on; open follows go on."""
+        log = self._log(namespace, pod, container)
+        log.first = log.last_lines(keep)
 
     def cut_follows(self) -> None:
         """Break every open follow: to the client it looks like a clean end."""
@@ -78,27 +178,41 @@ class PodLogs:
             raise bad_request(f'container "{container}" in pod "{pod}" is waiting to start: {reason}')
         return container, True
 
-    async def read(self, name: Name, container: str, *, follow: bool, cut_after: int | None) -> AsyncIterator[bytes]:
-        """What was printed, and with ``follow`` what will be until the container ends or its pod goes."""
-        log = self._log(*name, container)
-        key = (*name, container)
+    async def read(
+        self, name: Name, container: str, options: LogOptions, *, cut_after: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """What was printed, and with ``follow`` what will be until the container ends or its pod goes.
+
+        It ends after ``cut_after`` bytes as if that were its end.
+        """
+        key, cut = (*name, container), self.cut
+        log = self._log(*key)
         self.following[key] = self.following.get(key, 0) + 1
-        sent, at, cut = 0, 0, self.cut
         pods, changed = self._store.shelf("pods"), asyncio.Event()
         pods.listeners.add(changed)
         log.listeners.add(changed)
+        bounds = [bound for bound in (options.limit, cut_after) if bound is not None]
+        left = min(bounds) if bounds else None
+        place = log.first if options.tail is None else log.last_lines(options.tail)
+        sent, began = 0, time.monotonic()
         try:
             while True:
                 changed.clear()
-                while at < len(log.chunks):
-                    data = log.chunks[at][1]
-                    at += 1
-                    if cut_after is not None and sent + len(data) >= cut_after:
-                        yield data[: cut_after - sent]
+                while place.piece < len(log.pieces):
+                    piece, offset = log.pieces[place.piece], place.offset
+                    place = _Place(place.piece + 1)
+                    if piece.at < options.since or offset == len(piece.data):
+                        continue
+                    data = piece.stamped(offset) if options.timestamps else piece.data[offset:]
+                    if left is not None and len(data) >= left:
+                        yield data[:left]
                         return
-                    sent += len(data)
+                    left = left - len(data) if left is not None else None
                     yield data
-                if not follow or log.finished or cut.is_set() or self._silently_over(name, container, log):
+                    sent += len(data)
+                    if self.rate is not None and (early := sent / self.rate - (time.monotonic() - began)) > 0:
+                        await asyncio.sleep(early)
+                if not options.follow or log.finished or cut.is_set() or self._silently_over(name, container, log):
                     return
                 await _either(changed, cut)
         finally:
@@ -109,26 +223,7 @@ class PodLogs:
     def _silently_over(self, name: Name, container: str, log: _Log) -> bool:
         """The pod is gone, or a container that nobody gave a log to has ended."""
         pod = self._store.shelf("pods").objects.get(name)
-        return pod is None or (not log.chunks and "terminated" in _state(pod.object, container))
-
-    def text(self, name: Name, container: str, query: dict[str, str]) -> bytes:
-        """The log so far with ``timestamps``, ``tailLines``, ``sinceSeconds``, ``sinceTime`` and ``limitBytes``."""
-        since = 0.0
-        if "sinceSeconds" in query:
-            since = time.time() - float(query["sinceSeconds"])
-        if "sinceTime" in query:
-            since = datetime.fromisoformat(query["sinceTime"]).timestamp()
-        lines: list[bytes] = []
-        for at, data in self._log(*name, container).chunks:
-            if at < since:
-                continue
-            stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z ").encode()
-            printed = data.splitlines(keepends=True)
-            lines += [stamp + line for line in printed] if query.get("timestamps") == "true" else printed
-        if "tailLines" in query:
-            lines = lines[-int(query["tailLines"]) :] if int(query["tailLines"]) else []
-        text = b"".join(lines)
-        return text[: int(query["limitBytes"])] if "limitBytes" in query else text
+        return pod is None or (not log.pieces and "terminated" in _state(pod.object, container))
 
 
 async def _either(*events: asyncio.Event) -> None:
@@ -150,6 +245,15 @@ def _state(body: Json, container: str) -> dict[str, Any]:
     return {}
 
 
-def plain(text: bytes) -> web.Response:
-    """A whole log as an answer."""
-    return web.Response(body=text, headers={"Content-Type": "text/plain"})
+def _number(query: dict[str, str], key: str, *, least: int) -> int:
+    try:
+        number = int(query[key])
+    except ValueError:
+        raise bad_request(f'strconv.ParseInt: parsing "{query[key]}": invalid syntax') from None
+    if number < least:
+        raise _invalid(key, f"must be greater than or equal to {least}")
+    return number
+
+
+def _invalid(key: str, why: str) -> StatusError:
+    return StatusError(422, "Invalid", f'PodLogOptions "" is invalid: {key}: Invalid value: {why}')
