@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -61,6 +61,18 @@ class _Meta(_Wire):
     annotations: dict[str, Any] | None = None
     deletion_timestamp: str | None = None
     finalizers: list[Any] | None = None
+
+
+class _Owner(_Wire):
+    kind: str = ""
+    uid: str = ""
+
+
+class _OwnedMeta(_Meta):
+    owner_references: list[_Owner] | None = None
+
+
+M = TypeVar("M", bound=_Meta)
 
 
 class _Condition(_Wire):
@@ -168,7 +180,7 @@ class _TaskRunStatus(_Wire):
 
 
 class _TaskRun(_Wire):
-    metadata: _Meta
+    metadata: _OwnedMeta
     status: _TaskRunStatus | None = None
 
 
@@ -196,7 +208,7 @@ class _PodSpec(_Wire):
 
 
 class _Pod(_Wire):
-    metadata: _Meta
+    metadata: _OwnedMeta
     spec: _PodSpec | None = None
     status: _PodStatus | None = None
 
@@ -284,6 +296,7 @@ def decode_task_run(raw: bytes | msgspec.Raw) -> TaskRun:
         task=labels.get("tekton.dev/pipelineTask", ""),
         attempt=_attempt(status),
         retries=tuple(_attempt(old) for old in status.retries_status or ()),
+        run_uid=_owner(meta, "PipelineRun"),
     )
 
 
@@ -313,10 +326,15 @@ def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
             *_containers(spec.containers, status.container_statuses, init=False),
         ),
         unscheduled=unscheduled[:_MAX_MESSAGE],
+        task_run_uid=_owner(meta, "TaskRun"),
     )
 
 
-def _checked(meta: _Meta) -> _Meta:
+def _owner(meta: _OwnedMeta, kind: str) -> str:
+    return next((owner.uid for owner in meta.owner_references or () if owner.kind == kind), "")
+
+
+def _checked(meta: M) -> M:
     """Names reach URLs, paths and logs: what is no Kubernetes name is not let in."""
     if not is_name(meta.name) or not is_namespace(meta.namespace):
         raise MalformedError(

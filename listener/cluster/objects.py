@@ -149,6 +149,7 @@ class TaskRun(msgspec.Struct, frozen=True):
     task: str  #: label tekton.dev/pipelineTask
     attempt: Attempt
     retries: tuple[Attempt, ...] = ()  #: earlier tries, oldest first
+    run_uid: str = ""  #: of the PipelineRun that owns it; "" where nobody says
 
     @property
     def key(self) -> Key:
@@ -177,6 +178,7 @@ class Pod(msgspec.Struct, frozen=True):
     phase: str
     containers: tuple[ContainerState, ...]  #: in the order of the pod's spec, init containers first
     unscheduled: str = ""  #: why there is no node yet, from the condition PodScheduled
+    task_run_uid: str = ""  #: of the TaskRun that owns it; "" where nobody says
 
     @property
     def key(self) -> Key:

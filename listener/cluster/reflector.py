@@ -28,13 +28,10 @@ from listener.cluster.client import PAGE_TIMEOUT, ApiError, Cluster, ClusterErro
 from listener.cluster.decode import name_of
 from listener.cluster.names import Key
 from listener.cluster.objects import MalformedError
+from listener.cluster.wire import PAGE_SIZE, Event, Page, error_of, read_bookmark, read_events, read_page
 
 log = logging.getLogger(__name__)
 
-PAGE_SIZE: Final = 500
-MAX_LINE: Final = (
-    16 * 1024 * 1024
-)  # bytes of one watch event; etcd's own limit is 1.5 MiB, this is only against exhaustion
 SILENCE: Final = (75.0, 90.0)  # seconds; bookmarks come about once a minute
 _HINT: Final = "; allow the service account to get, list and watch it there, or name other 'namespaces:'"
 _EVENTS_PER_TURN: Final = 64  # handled before other tasks get the loop
@@ -65,38 +62,6 @@ class Change(Generic[T]):
     previous: T | None  #: what was known before; None for a new object
     deleted: bool = False
     unseen: bool = False  #: it was deleted while nobody watched, so it may have become something else before
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-    annotations: dict[str, str] | None = None
-
-
-class _Page(msgspec.Struct):
-    metadata: _Meta
-    items: list[msgspec.Raw] | None = None
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: msgspec.Raw
-
-
-class _Bookmark(msgspec.Struct):
-    metadata: _Meta
-
-
-class _Status(msgspec.Struct):
-    code: int = 0
-    reason: str = ""
-    message: str = ""
-
-
-_PAGE: Final = msgspec.json.Decoder(_Page)
-_EVENT: Final = msgspec.json.Decoder(_Event)
-_BOOKMARK: Final = msgspec.json.Decoder(_Bookmark)
-_STATUS: Final = msgspec.json.Decoder(_Status)
 
 
 @dataclass(slots=True, eq=False)
@@ -266,14 +231,11 @@ class Reflector(Generic[T]):
     async def _list_in_pages(self) -> None:
         """All pages, each applied as it comes, so that memory holds one page and not the list."""
         seen: set[Key] = set()
-        token, page = "", _Page(metadata=_Meta())
+        token, page = "", Page()
         while True:
             params = {"limit": str(PAGE_SIZE), **self._selector} | ({"continue": token} if token else {})
             body = await self._cluster.get(self.path, params=params, timeout=PAGE_TIMEOUT)
-            try:
-                page = _PAGE.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise UnreachableError(f"{self._cluster.host}: the list of {self.path} is no list: {error}") from None
+            page = read_page(body, where=f"{self.path} on {self._cluster.host}")
             for number, raw in enumerate(page.items or ()):
                 if (item := self._read(raw)) is not None:
                     seen.add(item.key)
@@ -303,12 +265,14 @@ class Reflector(Generic[T]):
                         seen.add(item.key)
                         self._apply(item)
                     elif event.type == "BOOKMARK":
-                        meta = _BOOKMARK.decode(event.object).metadata
+                        meta = read_bookmark(event)
                         if (meta.annotations or {}).get("k8s.io/initial-events-end") == "true":
                             self._replaced(seen, meta.resource_version)
                             return
                     elif event.type == "ERROR":
-                        raise _error_of(event)
+                        raise error_of(event)
+        except ValueError as error:
+            raise _NoStreamListError(f"a bookmark cannot be read: {error}") from None
         except ApiError as error:
             if error.status in (400, 403, 404, 405, 406, 422, 501):
                 raise _NoStreamListError(str(error)) from None
@@ -348,7 +312,7 @@ class Reflector(Generic[T]):
             raise UnreachableError(f"{self._cluster.host}: the watch ended at once without an event")
         self._healthy()
 
-    def _handle(self, event: _Event) -> None:
+    def _handle(self, event: Event) -> None:
         if event.type in ("ADDED", "MODIFIED"):
             if (item := self._read(event.object)) is not None:
                 self._apply(item)
@@ -361,25 +325,17 @@ class Reflector(Generic[T]):
                 self._delete(known)
         elif event.type == "BOOKMARK":
             try:
-                self._resource_version = _BOOKMARK.decode(event.object).metadata.resource_version
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._resource_version = read_bookmark(event).resource_version
+            except ValueError as error:
                 self._skip("a bookmark", str(error))
         elif event.type == "ERROR":
-            raise _error_of(event)
+            raise error_of(event)
         else:
             self._skip(f"event type {event.type!r}", "unknown")
 
-    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[_Event]:
+    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         handled = 0
-        async for line in split_lines(chunks, limit=MAX_LINE):
-            if line is None:
-                self._skip("an event", f"longer than {MAX_LINE} bytes")
-                continue
-            try:
-                event = _EVENT.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._skip("an event", str(error))
-                continue
+        async for event in read_events(chunks, on_skip=lambda why: self._skip("an event", why)):
             yield event
             handled += 1
             if handled % _EVENTS_PER_TURN == 0:
@@ -420,37 +376,3 @@ class Reflector(Generic[T]):
 
 class _NoStreamListError(Exception):
     """The server does not offer streaming lists, or not properly."""
-
-
-def _error_of(event: _Event) -> ApiError:
-    try:
-        status = _STATUS.decode(event.object)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        status = _Status(code=500, reason="Unreadable", message="the watch sent an ERROR that is no Status")
-    return ApiError(status.code, status.reason, status.message)
-
-
-async def split_lines(chunks: AsyncIterator[bytes], *, limit: int) -> AsyncIterator[bytes | None]:
-    """Lines without their newline, from chunks cut anywhere. None stands for a line longer than ``limit`` bytes.
-
-    Works on bytes, so a character that is split across chunks is no special case. An unfinished last line is dropped: the
-    sender was cut off.
-    """
-    pending: list[bytes] = []
-    size, dropping = 0, False
-    async for chunk in chunks:
-        *complete, rest = chunk.split(b"\n")
-        for part in complete:
-            if dropping or size + len(part) > limit:
-                yield None
-            elif pending:
-                pending.append(part)
-                yield b"".join(pending)
-            elif part:
-                yield part
-            pending, size, dropping = [], 0, False
-        if rest and not dropping:
-            size += len(rest)
-            pending.append(rest)
-            if size > limit:
-                pending, dropping = [], True

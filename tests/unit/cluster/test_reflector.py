@@ -7,13 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from listener.cluster.client import ApiError, Cluster, collection_path
 from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import PipelineRun
-from listener.cluster.reflector import Backoff, Change, Reflector, split_lines
+from listener.cluster.reflector import Backoff, Change, Reflector
 from listener.demo.kubernetes import Fault, KubernetesApi
 from tests.faults.test_bad_objects import run
 from tests.proxy import Proxy
@@ -279,36 +277,6 @@ async def test_relist_gives_up_when_lists_fail_and_the_watch_begins_from_a_whole
         await w.until(lambda: "came" in w.names())
         await scene.cluster.requests.wait_for(lambda _: len(watches_from(scene.cluster)) > begun)
         assert w.reflector.lists >= 4, "it went back to the watch from before the half lists"
-
-
-async def chunks_of(data: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
-    at = 0
-    for cut in sorted(cut % (len(data) + 1) for cut in cuts):
-        yield data[at:cut]
-        at = cut
-    yield data[at:]
-
-
-@given(
-    lines=st.lists(st.binary(min_size=1).map(lambda b: b.replace(b"\n", b"\xc3"))), cuts=st.lists(st.integers(0, 999))
-)
-def test_lines_survive_any_cut(lines: list[bytes], cuts: list[int]) -> None:
-    data = b"".join(line + b"\n" for line in lines)
-
-    async def split() -> list[bytes | None]:
-        return [line async for line in split_lines(chunks_of(data, cuts), limit=1 << 20)]
-
-    assert asyncio.run(split()) == lines
-
-
-@given(length=st.integers(1, 60), cuts=st.lists(st.integers(0, 999)))
-def test_a_line_over_the_limit_is_dropped_whole_and_the_next_one_is_not(length: int, cuts: list[int]) -> None:
-    data = b"x" * length + b"\nnext\n"
-
-    async def split() -> list[bytes | None]:
-        return [line async for line in split_lines(chunks_of(data, cuts), limit=30)]
-
-    assert asyncio.run(split()) == [b"x" * length if length <= 30 else None, b"next"]
 
 
 def test_pauses_double_up_to_their_cap_and_start_over_after_health() -> None:
