@@ -26,7 +26,7 @@ format: $(VENV)/.dev  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## measure start-up and delivery; prints a table
+bench: $(VENV)/.dev  ## measure start-up, delivery and logs; prints a table
 	$(BIN)/python -m tests.bench
 
 chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around them fails; ARGS="--seed N" plays one again

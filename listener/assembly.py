@@ -13,8 +13,12 @@ from typing import Final
 
 from listener.cluster.client import Cluster, own_namespace
 from listener.cluster.lease import Leases, Times
-from listener.config import Config, Host, auth_from_environment, load, read_secret
+from listener.config import Config, Host, Place, auth_from_environment, load, read_secret
+from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS
 from listener.config_problems import ConfigError, Problem
+from listener.logs.archive import Archive, ArchiveError, StoredArchive
+from listener.logs.archive_folder import FolderStore
+from listener.logs.archive_store import Store
 from listener.reporting.pacing import Pace
 from listener.web.auth import User
 from notifiers.base import HostSettings, Notifier
@@ -145,6 +149,38 @@ def build_leases(
         catch_up=catch_up,
         on_change=on_change,
     )
+
+
+def build_archive(settings: Settings) -> Archive | None:
+    """Where finished logs are kept; None where none are. Makes no request. Raises ``StartError``."""
+    logs = settings.config.logs
+    name = logs.archive or (DEFAULT_ARCHIVE if settings.config.records else None)
+    if name is None:
+        return None
+    place = Place.of(name)
+    store = FolderStore(settings.folder / name) if place is None else _cloud_store(place, settings)
+    return StoredArchive(store=store, keep_seconds=logs.keep, keep_bytes=logs.keep_bytes)
+
+
+def _cloud_store(place: Place, settings: Settings) -> Store:
+    try:
+        from listener.logs.archive_cloud import CloudStore  # obstore is an extra
+    except ImportError as error:
+        if error.name != "obstore":
+            raise
+        hint = "pip install 'tekton-pipeline-listener[archive]'"
+        raise StartError(f"logs.archive: {place.scheme}:// needs obstore, which is not installed: {hint}") from None
+    options, folder = settings.config.logs.archive_options, settings.folder
+    plain = {key: value for key, value in options.items() if key in PLAIN[place.scheme]}
+    paths = {key: str(folder / value) for key, value in options.items() if key in PATHS[place.scheme]}
+    secret = {
+        key.removesuffix("_file"): folder / value for key, value in options.items() if key in SECRETS[place.scheme]
+    }
+    ca_file = folder / options[CA_FILE] if CA_FILE in options else None
+    try:
+        return CloudStore(place=place, options=plain | paths, secrets=secret, ca_file=ca_file)
+    except ArchiveError as error:
+        raise StartError(f"logs.archive: {error}") from None
 
 
 def files_of(settings: Settings) -> list[Path]:

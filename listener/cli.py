@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 import signal
@@ -117,7 +118,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     async def until_told() -> int:
         return await play(port=arguments.port, once=arguments.once, stop=stop_signal())
 
-    return _run(until_told)
+    try:
+        return _run(until_told)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise _UsageError(
+            f"a port from {arguments.port} to {arguments.port + 4} is in use; give another --port"
+        ) from None
 
 
 def _check_config(arguments: argparse.Namespace) -> int:

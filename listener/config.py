@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from listener.config_checks import Checks, Parts
+from listener.config_logs import LogSettings, Place
 from listener.config_model import Config, Host, Leases, Runs, Service, User
 from listener.config_problems import ConfigError, Problem, problems_of
 from listener.config_secrets import read_secret
@@ -29,6 +30,8 @@ __all__ = [
     "Host",
     "Leases",
     "Loaded",
+    "LogSettings",
+    "Place",
     "Problem",
     "Runs",
     "Service",
@@ -65,6 +68,8 @@ def load(
     checks.run(check_files=check_files)
     if config is not None and config.leases is not None:
         checks.check_leases(config.leases)
+    if config is not None:
+        checks.check_logs(config, check_files=check_files)
     problems += checks.problems
     if config is None or problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from listener.config_model import Host, Leases, Model, Service, User
+from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS, Place
+from listener.config_model import Config, Host, Leases, Model, Service, User
 from listener.config_problems import Problem, did_you_mean
 from listener.config_secrets import check_private_key, read_secret
 from listener.config_yaml import Document
@@ -95,6 +96,42 @@ class Checks:
                 f"{leases.retry_period:g} s leaves no second try within the renew_deadline of {leases.renew_deadline:g} s",
                 "make it a fifth, for example 2 and 10",
             )
+
+    def check_logs(self, config: Config, *, check_files: bool) -> None:
+        """Whether the archive's options are some that its place has, its files are readable and the limits fit together."""
+        logs = config.logs
+        if logs.spool_total < logs.spool_bytes:
+            self._problem(("logs", "spool_total"), "is less than one run may print, see spool_bytes")
+        if logs.streams_per_user > logs.streams and "streams_per_user" in logs.model_fields_set:
+            self._problem(("logs", "streams_per_user"), "is more than there are in all, see streams")
+        place = Place.of(logs.archive) if logs.archive is not None else None
+        for key, value in logs.archive_options.items():
+            self._check_option(place, key, value, check_files=check_files)
+        if config.records and logs.archive is None:
+            self.warn(
+                ("logs",),
+                f"recorded logs are kept in the folder {DEFAULT_ARCHIVE} beside this file",
+                "name another place in logs.archive, a folder or s3://BUCKET/PREFIX",
+            )
+
+    def _check_option(self, place: Place | None, key: str, value: str, *, check_files: bool) -> None:
+        where = ("logs", "archive_options", key)
+        if place is None:
+            self._problem(where, "is for an archive in s3://, gs:// or az://")
+            return
+        scheme = place.scheme
+        known = PLAIN[scheme] | PATHS[scheme] | SECRETS[scheme] | {CA_FILE}
+        if f"{key}_file" in SECRETS[scheme]:
+            self._problem(where, "a secret does not stand here", f"give {key}_file, the name of a file with it")
+        elif key not in known:
+            hint = did_you_mean(key, known) or f"known for {scheme}:// are {', '.join(sorted(known))}"
+            self._problem(where, "unknown option", hint)
+        elif check_files and key in SECRETS[scheme]:
+            self._check_secret(where, value)
+        elif check_files and (key in PATHS[scheme] or key == CA_FILE):
+            self._check_readable(where, value)
+        elif value.startswith("http://"):
+            self.warn(where, f"{value} is not encrypted: logs can be read on the way", "use https://")
 
     def _problem(self, where: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(self._document.problem(where, message, hint))
@@ -210,9 +247,12 @@ class Checks:
             if host.private_key_file:
                 self._check_key(("hosts", name, "private_key_file"), host.private_key_file)
             if host.ca_file:
-                path = self._document.path.parent / host.ca_file
-                if not path.is_file() or not os.access(path, os.R_OK):
-                    self._problem(("hosts", name, "ca_file"), f"{host.ca_file}: no such file, or not readable")
+                self._check_readable(("hosts", name, "ca_file"), host.ca_file)
+
+    def _check_readable(self, where: tuple[str | int, ...], name: str) -> None:
+        path = self._document.path.parent / name
+        if not path.is_file() or not os.access(path, os.R_OK):
+            self._problem(where, f"{name}: no such file, or not readable")
 
     def _check_secret(self, where: tuple[str | int, ...], name: str) -> None:
         try:

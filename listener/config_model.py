@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from listener.config_logs import LogSettings
 from listener.template import Template
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -226,6 +227,13 @@ class Service(Model):
             " Without it a status goes out for as long as the run exists and this service runs."
         ),
     )
+    logs: Literal["on-demand", "record"] | None = Field(
+        None,
+        description=(
+            "record: record the runs' logs with or without a reader, so that cancelled and deleted runs keep theirs."
+            " on-demand: only once somebody reads. Without it: as logs.record says."
+        ),
+    )
 
 
 class Leases(Model):
@@ -269,3 +277,12 @@ class Config(Model):
     leases: Leases | None = Field(
         None, description="For several replicas. Without it this process reports every run, and must be the only one."
     )
+    logs: LogSettings = Field(
+        default_factory=lambda: LogSettings.model_validate({}),
+        description="Recording of logs, where finished ones are kept, and limits for readers.",
+    )
+
+    @property
+    def records(self) -> bool:
+        """Logs of some runs are recorded with or without readers."""
+        return self.logs.record or any(service.logs == "record" for service in self.services)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from listener.config_logs import LogSettings
 from listener.config_model import Config, Host, Leases, Runs, Service, User
 from listener.config_problems import ConfigError, Problem
 
@@ -57,6 +58,8 @@ class Document:
                 model = Runs
             case ("leases",):
                 model = Leases
+            case ("logs",):
+                model = LogSettings
             case _:
                 return []
         return list(model.model_fields)

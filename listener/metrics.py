@@ -5,7 +5,7 @@ Names begin with ``tekton_listener_``. Host names come from the configuration, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from listener.cluster.lease import Leases
 from listener.cluster.runs import Runs
+from listener.logs.recordings import Recordings
 from listener.reload import Reloader
 from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
@@ -23,7 +24,17 @@ _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 class Metrics:
     """All metrics of one service."""
 
-    def __init__(self, *, runs: Runs, reporter: Reporter, leases: Leases | None, reloader: Reloader) -> None:
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        reporter: Reporter,
+        leases: Leases | None,
+        reloader: Reloader,
+        recordings: Recordings,
+        streams: Sized,
+    ) -> None:
+        """``streams``: the log streams that are open."""
         self._registry = CollectorRegistry()
         self._deliveries = Counter(
             "tekton_listener_deliveries",
@@ -39,6 +50,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_State(runs, reporter, leases, reloader))
+        self._registry.register(_Logs(recordings, streams))
 
     def delivered(self, delivery: Delivery) -> None:
         """Count one delivery's end."""
@@ -115,6 +127,21 @@ class _State:
             skipped.add_metric([reflector.path], reflector.skipped)
         yield restarts
         yield skipped
+
+
+class _Logs:
+    """What logs take, when somebody asks."""
+
+    def __init__(self, recordings: Recordings, streams: Sized) -> None:
+        self._recordings, self._streams = recordings, streams
+
+    def collect(self) -> Iterable[Metric]:
+        recordings = self._recordings
+        yield _gauge("log_streams", "Log streams that are open", len(self._streams))
+        yield _gauge("log_recordings", "Runs whose log is being recorded", recordings.at_work)
+        yield _gauge("log_spool_bytes", "Bytes of all logs that are not in the archive only", recordings.size)
+        yield _counter("logs_archived", "Finished logs put into the archive", recordings.kept)
+        yield _counter("log_archive_failures", "Finished logs that could not be archived", recordings.not_kept)
 
 
 def _by_host(name: str, what: str) -> GaugeMetricFamily:

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractAccessLogger
 from listener.assembly import (
     Settings,
     StartError,
+    build_archive,
     build_leases,
     build_notifier,
     build_notifiers,
@@ -31,8 +32,12 @@ from listener.assembly import (
 )
 from listener.cluster.children import read_task_runs
 from listener.cluster.client import Cluster
-from listener.cluster.objects import PipelineRun, TaskRun
+from listener.cluster.families import Families
+from listener.cluster.names import Key
+from listener.cluster.objects import Condition, PipelineRun, TaskRun
+from listener.cluster.reflector import Change
 from listener.cluster.runs import Runs
+from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
 from listener.metrics import Metrics
 from listener.reload import Reloader, Signature, signature
@@ -42,9 +47,10 @@ from listener.reporting.routing import Router
 from listener.reporting.shards import Shards
 from listener.web.app import create_app, stop_streams
 from listener.web.auth import Users
+from listener.web.logs import Limits, Streams
 from listener.web.probes import Trouble
 from listener.web.requests import Access
-from notifiers.base import Notifier
+from notifiers.base import Notifier, clock
 
 log = logging.getLogger(__name__)
 
@@ -96,33 +102,79 @@ class Service:
         async def task_runs(run: PipelineRun) -> list[TaskRun]:
             return await read_task_runs(cluster, run)
 
+        self._shards = Shards(self.leases)
+        self._router = Router(config, self._notifiers)
         self.runs = Runs(cluster, namespaces=config.namespaces, silence=settings.watch_silence)
         self.reporter = Reporter(
             cluster,
-            router=Router(config, self._notifiers),
+            router=self._router,
             notifiers=self._notifiers,
             read_task_runs=task_runs,
             workers=_workers(settings),
             pace=settings.pace,
-            permit=Shards(self.leases).permit,
+            permit=self._shards.permit,
             on_delivery=self._delivered,
         )
         self.reloader = Reloader(
             files=lambda: files_of(self._settings), apply=self._reload, every=settings.reload_every
         )
         self._certificates = _certificates(settings)
-        self.metrics = Metrics(runs=self.runs, reporter=self.reporter, leases=self.leases, reloader=self.reloader)
         self.runs.on_change(self.reporter.run_changed)
-        self.logs = Logs(cluster, self.runs, read_task_runs=task_runs)
+        self.families = Families(cluster, namespaces=config.namespaces, silence=settings.watch_silence)
+        logs = config.logs
+        self.recordings = Recordings(
+            cluster,
+            self.runs,
+            self.families,
+            read_task_runs=task_runs,
+            archive=build_archive(settings),
+            room=Room(
+                folder=settings.folder / logs.spool_folder if logs.spool_folder else None,
+                per_run=logs.spool_bytes,
+                in_all=logs.spool_total,
+            ),
+            wants=self._is_to_be_recorded,
+        )
+        self.runs.on_change(self._consider_recording)
+        self.logs = Logs(self.runs, self.recordings)
+        self.streams = Streams(
+            Limits(streams=logs.streams, per_user=logs.streams_per_user, idle=logs.idle, longest=logs.longest)
+        )
+        self.metrics = Metrics(
+            runs=self.runs,
+            reporter=self.reporter,
+            leases=self.leases,
+            reloader=self.reloader,
+            recordings=self.recordings,
+            streams=self.streams,
+        )
         self._access = Access(Users(users_of(settings)), config.default_namespace)
         self._app = create_app(
             access=self._access,
             runs=self.runs,
             log_source=self.logs,
+            streams=self.streams,
+            past=self._past,
             read_task_runs=task_runs,
             troubles=self._troubles,
             metrics=self.metrics.render,
         )
+
+    def _is_to_be_recorded(self, run: PipelineRun) -> bool:
+        """Its service says so, and of all replicas it is this one's turn."""
+        return self._router.records(run) and self._shards.permit(str(run.key)) > clock()
+
+    def _consider_recordings(self) -> None:
+        for run in self.runs:
+            self.recordings.consider(run)
+
+    def _consider_recording(self, change: Change[PipelineRun]) -> None:
+        if not change.deleted:
+            self.recordings.consider(change.object)
+
+    async def _past(self, key: Key) -> Condition | None:
+        end = await self.logs.past(key)
+        return Condition(end.status, end.reason, end.message) if end is not None else None
 
     def _delivered(self, delivery: Delivery) -> None:
         self.metrics.delivered(delivery)
@@ -159,7 +211,8 @@ class Service:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runs.run(), name="watch")
-                group.create_task(self.logs.run(), name="logs")
+                group.create_task(self.families.run(), name="families")
+                group.create_task(self.recordings.run(), name="recordings")
                 group.create_task(self.reporter.run(), name="reporter")
                 await self.runs.settled(_PATIENCE)
                 # What is known now stays: the collector need not look at it again and again, which takes long with many runs.
@@ -182,6 +235,7 @@ class Service:
             await self._shards_changed.wait()
             self._shards_changed.clear()
             await self.reporter.shards_changed()
+            self._consider_recordings()
 
     async def _reload(self) -> None:
         """Go on by what the file says now. Raises ``ConfigError`` or ``StartError`` and has then changed nothing."""
@@ -199,15 +253,15 @@ class Service:
         except StartError:
             await _close(n for name, n in notifiers.items() if n is not self._notifiers.get(name))
             raise
-        for field in ("namespaces", "leases"):
+        for field in ("namespaces", "leases", "logs"):
             if getattr(old.config, field) != getattr(new.config, field):
                 log.warning("%s: the change takes effect with the next start", field)
         before, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
         self._access.users, self._access.default_namespace = users, new.config.default_namespace
-        await self.reporter.reconfigure(
-            Router(new.config, notifiers), notifiers, workers=_workers(new), runs=lambda: self.runs
-        )
+        self._router = Router(new.config, notifiers)
+        await self.reporter.reconfigure(self._router, notifiers, workers=_workers(new), runs=lambda: self.runs)
+        self._consider_recordings()
         await _close(n for name, n in before.items() if n is not notifiers.get(name))
 
     # Stopping
@@ -238,7 +292,7 @@ class Service:
     def _troubles(self) -> list[Trouble]:
         watches = [Trouble(path, why, since) for path, why, since in self.runs.problems]
         hosts = [Trouble(h.name, *h.problem) for h in self.reporter.lanes.hosts.values() if h.problem is not None]
-        parts = (("leases", self.leases), ("configuration", self.reloader))
+        parts = (("leases", self.leases), ("configuration", self.reloader), ("archive", self.recordings))
         others = [Trouble(n, *part.problem) for n, part in parts if part is not None and part.problem is not None]
         return watches + hosts + others
 

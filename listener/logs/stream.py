@@ -4,48 +4,29 @@ Every line of a step carries its prefix ``[task : step] ``; every other line is 
 a verdict. Payload bytes are passed on as they are. The stream ends in one of two ways: normally, and then its last line was
 the verdict; or with ``CutError``, and then the reader must not be told that this was the end.
 
-Not promised yet: reading from an offset, time stamps, an archive that outlives the process.
+Not promised: that an offset (``start``) means the same on another replica while a run with parallel tasks goes on, for their lines may
+come in another order there. Of a finished run that was archived it does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import re
-import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
-from listener.cluster.client import Cluster, ClusterError
 from listener.cluster.names import Key
-from listener.cluster.objects import PipelineRun, TaskRun
-from listener.cluster.outcome import outcome, sentence
 from listener.cluster.runs import Runs
-from listener.logs.recorder import COMMENT, Recorder, StuckError
-from listener.logs.spool import Frame, Spool
-from notifiers.base import Outcome
+from listener.logs.blocks import START, Block, Place, block, tail_of
+from listener.logs.recordings import Recording, Recordings
+from listener.logs.spool import End
+from listener.logs.view import View, passing, verdict
 
-log = logging.getLogger(__name__)
-
-KEEP_ALIVE: Final = 15.0  # seconds of silence until a comment line is sent
-_LINGER: Final = 60.0  # seconds that a recording without readers goes on
-_KEPT: Final = 64  # finished recordings kept for later readers
-_MAX_RECORDINGS: Final = 500
-_ESCAPES: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]")
-# tkn's palette: one colour per task, in turn.
-_PALETTE: Final = (b"\x1b[91m", b"\x1b[92m", b"\x1b[93m", b"\x1b[94m", b"\x1b[95m", b"\x1b[96m")
-_VERDICTS: Final = {
-    Outcome.SUCCEEDED: "Succeeded",
-    Outcome.FAILED: "Failed",
-    Outcome.TIMED_OUT: "Failed",
-    Outcome.CANCELLED: "Cancelled",
-    Outcome.BROKEN: "Failed",
-    Outcome.DELETED: "Deleted",
-}
+KEEP_ALIVE: Final = 15.0  # seconds of silence until a line passes the time
+_QUIET: Final = 1.0  # seconds without a byte after which what was printed so far is taken to be there
+_CATCH_UP: Final = 15.0  # seconds for that, at most
+_WAIT: Final = 60.0  # seconds for a run that does not exist yet, where nothing is said
 
 
 class CutError(Exception):
@@ -53,215 +34,215 @@ class CutError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """How a reader wants it."""
+class Query:
+    """What a reader asks for, beside which run and how it should look."""
 
-    colour: str = "auto"  #: auto: bytes as printed; always: coloured prefixes too; never: escapes stripped
-    task: str | None = None  #: only this task's lines
-    step: str | None = None
+    wait: float | None = (
+        None  #: seconds for a run that does not exist yet; None: a minute, and none if the archive has it
+    )
+    follow: bool = True  #: until the run's end; else what there is now
+    tail: int | None = None  #: only so many of the last lines that are there now, then what follows
+    start: int = 0  #: bytes of this stream, without passing lines, that the reader has
+    by_task: bool = False  #: task after task, in the order in which they began
+    exit_status: bool = False  #: end properly only for a run that succeeded
 
 
-@dataclass(slots=True)
-class _Recording:
-    recorder: Recorder
-    task: asyncio.Task[None]
-    readers: int = 0
-    idle_since: float = field(default_factory=time.monotonic)
+class _Passing(str):
+    """What is being waited for."""
+
+    __slots__ = ()
+
+
+_Piece = Block | _Passing | End
 
 
 class Logs:
-    """All recordings there are. ``run()`` owns their tasks."""
+    """All logs there are, for readers."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        runs: Runs,
-        *,
-        read_task_runs: Callable[[PipelineRun], Awaitable[list[TaskRun]]],
-        folder: Path | None = None,
-        keep_alive: float = KEEP_ALIVE,
-    ) -> None:
-        """``folder``: where spools go, None for the system's temporary folder; ``keep_alive``: seconds."""
-        self._cluster, self._runs, self._read_task_runs = cluster, runs, read_task_runs
-        self._folder, self._keep_alive = folder, keep_alive
-        self._recordings: OrderedDict[str, _Recording] = OrderedDict()  # by run UID
-        self._group: asyncio.TaskGroup | None = None
-
-    async def run(self) -> None:
-        """Own the recordings until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as self._group:
-                while True:
-                    await asyncio.sleep(_LINGER / 4)
-                    self._tidy()
-        finally:
-            self._group = None
-            for recording in self._recordings.values():
-                recording.recorder.spool.close()
+    def __init__(self, runs: Runs, recordings: Recordings, *, keep_alive: float = KEEP_ALIVE) -> None:
+        """``keep_alive``: seconds."""
+        self._runs, self._recordings, self._keep_alive = runs, recordings, keep_alive
 
     def refusal(self) -> str | None:
         """Why no further reader can be served right now, or None."""
-        if self._group is None:
-            return "shutting down"
-        if sum(1 for recording in self._recordings.values() if not recording.task.done()) >= _MAX_RECORDINGS:
-            return f"{_MAX_RECORDINGS} logs are being followed already; try again later"
-        return None
+        return self._recordings.refusal
+
+    async def past(self, key: Key) -> End | None:
+        """How a run ended that is no longer in the cluster, from its recording or the archive; None where nothing is known."""
+        async with self._recordings.reading_past(key) as recording:
+            return recording.spool.end_of_run if recording is not None else None
 
     async def stream(
-        self, key: Key, *, wait: float = 60.0, colour: str = "auto", task: str | None = None, step: str | None = None
+        self,
+        key: Key,
+        *,
+        wait: float | None = None,
+        follow: bool = True,
+        tail: int | None = None,
+        start: int = 0,
+        by_task: bool = False,
+        exit_status: bool = False,
+        colour: str = "auto",
+        task: str | None = None,
+        step: str | None = None,
+        timestamps: bool = False,
+        ndjson: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        """The run's log, live; ends normally only after the verdict. Raises ``CutError`` where none can be given.
+        """The run's log, as ``Query`` and ``View`` say. Ends normally only after the verdict; raises ``CutError`` where none can be
+        given, and with ``exit_status`` after a verdict other than Succeeded."""
+        query = Query(wait=wait, follow=follow, tail=tail, start=start, by_task=by_task, exit_status=exit_status)
+        view = View(colour=colour, task=task, step=step, timestamps=timestamps, ndjson=ndjson)
+        end: End | None = None
+        async with contextlib.aclosing(self._pieces(key, query, view)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, End):
+                    end = piece
+                elif isinstance(piece, _Passing):
+                    yield passing(piece, view)
+                elif data := piece.after(query.start):
+                    yield data
+        if end is None:
+            raise CutError("the recording broke off")
+        yield verdict(end, view)
+        if query.exit_status and end.verdict != "Succeeded":
+            raise CutError(f"asked to end properly only for success, and the verdict is {end.verdict}")
 
-        ``wait``: seconds for a run that does not exist yet; ``colour``: auto leaves the bytes as printed, always colours the
-        prefixes too, never strips escapes; ``task`` and ``step`` leave out everything else.
-        """
-        view = View(colour=colour, task=task, step=step)
-        run: PipelineRun | None = None
-        async for line_or_run in self._wait_for(key, wait):
-            if isinstance(line_or_run, bytes):
-                yield line_or_run
-            else:
-                run = line_or_run
-        if run is None:
-            yield _comment(f"verdict: NotFound (PipelineRun {key} did not appear within {wait:g} s)")
+    # Which run
+
+    async def _pieces(self, key: Key, query: Query, view: View) -> AsyncGenerator[_Piece, None]:
+        """The log in blocks, what is waited for between them, and last the end; no end where none is known."""
+        wait = query.wait if query.wait is not None else _WAIT
+        async for what in self._until_ready(key.namespace, wait):
+            yield what
+        if self._runs.get(key) is None and (query.wait is None or not query.follow):
+            async with contextlib.aclosing(self._read_past(key, query, view)) as pieces:
+                async for piece in pieces:
+                    yield piece
+                    if isinstance(piece, End):
+                        return
+        if query.follow:
+            async for what in self._until_there(key, wait):
+                yield what
+        if (run := self._runs.get(key)) is not None:
+            async with self._recordings.reading(run) as recording:
+                async for piece in self._read(recording, query, view):
+                    yield piece
             return
-        recording = self._recording_of(run)
-        recording.readers += 1
-        try:
-            async for piece in self._read(recording.recorder, view):
+        async with contextlib.aclosing(self._read_past(key, query, view)) as pieces:
+            async for piece in pieces:
                 yield piece
-            if not recording.recorder.complete:
-                raise CutError("the recording broke off")
-            yield await self._verdict(recording.recorder)
-        finally:
-            recording.readers -= 1
-            recording.idle_since = time.monotonic()
-
-    async def _wait_for(self, key: Key, seconds: float) -> AsyncIterator[bytes | PipelineRun]:
-        """Comment lines until the run exists, then the run; nothing more when it does not come."""
-        loop = asyncio.get_running_loop()
-        async for line in self._until_ready(key.namespace, loop.time() + seconds):
-            yield line
-        deadline = loop.time() + seconds
-        with self._runs.watching(key) as changed:
-            told = False
-            while (run := self._runs.get(key)) is None:
-                remaining = deadline - loop.time()
-                if remaining <= 0:
+                if isinstance(piece, End):
                     return
-                if told:
-                    yield _comment(f"still waiting for PipelineRun {key}, {remaining:.0f} s left")
-                else:
-                    yield _comment(f"waiting for PipelineRun {key} to be created, up to {seconds:g} s")
-                    told = True
-                changed.clear()
-                try:
-                    async with asyncio.timeout(min(remaining, self._keep_alive)):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
-            yield run
+        within = f" within {wait:g} s" if query.follow else ""
+        yield End("NotFound", f"PipelineRun {key} did not appear{within}")
 
-    async def _until_ready(self, namespace: str, deadline: float) -> AsyncIterator[bytes]:
-        """Comment lines while it is not known yet which runs there are. Raises ``CutError`` when that takes too long."""
+    async def _read_past(self, key: Key, query: Query, view: View) -> AsyncGenerator[_Piece, None]:
+        """A run that is no longer in the cluster; nothing where nobody recorded it."""
+        async with self._recordings.reading_past(key) as recording:
+            if recording is not None:
+                async for piece in self._read(recording, query, view):
+                    yield piece
+
+    async def _until_ready(self, namespace: str, wait: float) -> AsyncIterator[_Passing]:
+        """While it is not known yet which runs there are. Raises ``CutError`` when that takes longer than ``wait`` seconds."""
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
         while not self._runs.ready_in(namespace):
             if loop.time() >= deadline:
                 raise CutError("the cluster cannot be asked which runs there are")
-            yield _comment("waiting for the cluster to say which PipelineRuns there are")
+            yield _Passing("waiting for the cluster to say which PipelineRuns there are")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._keep_alive, deadline - loop.time())):
                     await self._runs.synced(namespace)
 
-    def _recording_of(self, run: PipelineRun) -> _Recording:
-        recording = self._recordings.get(run.uid)
-        if recording is not None and not (recording.task.done() and not recording.recorder.complete):
-            self._recordings.move_to_end(run.uid)
-            return recording
-        if self._group is None:
-            raise CutError("shutting down")
-        recorder = Recorder(self._cluster, self._runs, run, spool=Spool(folder=self._folder))
-        task = self._group.create_task(_guarded(recorder), name=f"record {run.key}")
-        self._recordings[run.uid] = recording = _Recording(recorder, task)
-        return recording
-
-    async def _read(self, recorder: Recorder, view: View) -> AsyncIterator[bytes]:
-        spool, offset = recorder.spool, 0
+    async def _until_there(self, key: Key, wait: float) -> AsyncIterator[_Passing]:
+        """Until the run exists, or ``wait`` seconds are over."""
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        told = False
+        with self._runs.watching(key) as changed:
+            while self._runs.get(key) is None and (remaining := deadline - loop.time()) > 0:
+                if told:
+                    yield _Passing(f"still waiting for PipelineRun {key}, {remaining:.0f} s left")
+                else:
+                    yield _Passing(f"waiting for PipelineRun {key} to be created, up to {wait:g} s")
+                    told = True
+                changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(remaining, self._keep_alive)):
+                        await changed.wait()
+
+    # Its log
+
+    async def _read(self, recording: Recording, query: Query, view: View) -> AsyncGenerator[_Piece, None]:
+        place, leave_out = START, 0
+        if not query.follow or query.tail is not None:
+            await self._caught_up(recording)
+        if query.tail is not None:
+            place, leave_out = await tail_of(recording, view, query.tail)
+        by_task = self._task_by_task(recording, query, view)
+        pieces = by_task if query.by_task else self._lines(recording, query, view, place=place)
+        async for piece in pieces:
+            if leave_out and isinstance(piece, Block):
+                yield piece.without_lines(leave_out)
+                leave_out = 0
+            else:
+                yield piece
+        if recording.spool.end_of_run is not None:
+            yield recording.spool.end_of_run
+        elif not query.follow and recording.usable:
+            yield recording.now()
+
+    async def _caught_up(self, recording: Recording) -> None:
+        """Wait until what was printed so far is there: until nothing has come for a moment."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _CATCH_UP
+        while not recording.spool.ended and loop.time() < deadline:
+            size = recording.spool.size
+            if not await recording.spool.grown(size, timeout=_QUIET) and recording.begun:
+                return
+
+    async def _lines(
+        self, recording: Recording, query: Query, view: View, *, place: Place = START, task: str | None = None
+    ) -> AsyncGenerator[Block | _Passing, None]:
+        """As they came; with ``task`` only its lines, until it is over."""
+        spool, loop = recording.spool, asyncio.get_running_loop()
         spoke = loop.time()
         while True:
-            frames, offset = spool.read(offset)
-            if piece := b"".join(render(frame, recorder, view) for frame in frames):
+            found = block(recording, view, place, task=task)
+            if found.ended != place:
+                place = found.ended
+                if found.data:
+                    spoke = loop.time()
+                    yield found
+                else:
+                    await asyncio.sleep(0)  # nothing of it is wanted here; others want to go on
+            elif spool.ended or not query.follow or (task is not None and task in spool.over):
+                return
+            elif not await spool.grown(place.spool, timeout=max(0.0, spoke + self._keep_alive - loop.time())):
                 spoke = loop.time()
+                yield _Passing(recording.progress())
+
+    async def _task_by_task(
+        self, recording: Recording, query: Query, view: View
+    ) -> AsyncGenerator[Block | _Passing, None]:
+        """Each task's lines together, in the order in which the tasks began; what belongs to no task last."""
+        spool, loop = recording.spool, asyncio.get_running_loop()
+        done = {""}
+        text, spoke, last = 0, loop.time(), False
+        while not last:
+            seen = spool.size
+            task = next((source.task for source in spool.sources if source.task not in done), None)
+            if task is None and (spool.ended or not query.follow):
+                task, last = "", True
+            elif task is None:
+                if not await spool.grown(seen, timeout=max(0.0, spoke + self._keep_alive - loop.time())):
+                    spoke = loop.time()
+                    yield _Passing(recording.progress())
+                continue
+            done.add(task)
+            async for piece in self._lines(recording, query, view, place=Place(0, text), task=task):
+                spoke = loop.time()
+                if isinstance(piece, Block):
+                    text = piece.ended.text
                 yield piece
-            if frames:
-                continue
-            if spool.ended:
-                break
-            if not await spool.grown(offset, timeout=max(0.0, spoke + self._keep_alive - loop.time())):
-                spoke = loop.time()
-                yield _comment(recorder.progress())
-        if spool.truncated:
-            yield _comment("the log is longer than this service keeps; the rest is missing here")
-
-    async def _verdict(self, recorder: Recorder) -> bytes:
-        run, deleted = recorder.current()
-        what = Outcome.DELETED if deleted and not run.done else outcome(run)
-        task_runs: list[TaskRun] = []
-        if not deleted and what is not Outcome.SUCCEEDED:
-            try:
-                task_runs = await self._read_task_runs(run)
-            except ClusterError as error:
-                log.warning("%s: verdict without the step at fault: %s", run.key, error)
-        return _comment(f"verdict: {_VERDICTS[what]} ({sentence(run, task_runs, deleted=deleted)})")
-
-    def _tidy(self) -> None:
-        """End recordings that nobody reads, forget old finished ones."""
-        now = time.monotonic()
-        finished = 0
-        for uid, recording in reversed(list(self._recordings.items())):
-            if recording.readers:
-                continue
-            if not recording.task.done():
-                if now - recording.idle_since > _LINGER:
-                    recording.task.cancel()
-            else:
-                finished += 1
-                if finished > _KEPT or not recording.recorder.complete:
-                    recording.recorder.spool.close()
-                    del self._recordings[uid]
-
-
-async def _guarded(recorder: Recorder) -> None:
-    """One recording that fails must not end the others."""
-    try:
-        await recorder.run()
-    except* StuckError as errors:
-        log.error("%s: no log: %s", recorder.key, errors.exceptions[0])
-    except* Exception as errors:
-        log.error("%s: recording its log failed", recorder.key, exc_info=errors)
-
-
-def render(frame: Frame, recorder: Recorder, view: View) -> bytes:
-    """A frame as this reader wants it: each line with its prefix, the payload untouched."""
-    if frame.source == COMMENT:
-        return frame.data if view.task is None else b""
-    source = recorder.sources[frame.source]
-    if view.task not in (None, source.task) or view.step not in (None, source.step):
-        return b""
-    data, prefix = frame.data, source.prefix
-    if view.colour == "never":
-        data = _ESCAPES.sub(b"", data)
-    elif view.colour == "always":
-        prefix = _PALETTE[sum(source.task.encode()) % len(_PALETTE)] + prefix.rstrip() + b"\x1b[0m "
-    return prefixed(data, prefix)
-
-
-def prefixed(data: bytes, prefix: bytes) -> bytes:
-    """``prefix`` before every line of ``data`` and a newline at its end; no loop over lines, no decoding."""
-    body = data.removesuffix(b"\n")
-    return prefix + body.replace(b"\n", b"\n" + prefix) + b"\n"
-
-
-def _comment(text: str) -> bytes:
-    return f"# {' '.join(text.split())}\n".encode()

@@ -129,6 +129,18 @@ class Router:
         self._rules = [_Rule(service, config) for service in config.services]
         self._notifiers = notifiers
         self._host_urls = {name: host.url for name, host in config.hosts.items()}
+        self._records = [
+            rule.service.logs == "record" if rule.service.logs else config.logs.record for rule in self._rules
+        ]
+
+    def records(self, run: PipelineRun) -> bool:
+        """Whether the service that claims ``run`` wants its log recorded, with or without readers."""
+        if not any(self._records):
+            return False
+        matching = (
+            record for rule, record in zip(self._rules, self._records, strict=True) if rule.match(run) is not None
+        )
+        return next(matching, False)
 
     def route(self, run: PipelineRun) -> tuple[Target, ...] | Unroutable:
         """Where ``run`` reports to: nowhere if no service claims it. The first service that matches takes it."""

@@ -8,7 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
-from listener.cluster.objects import PipelineRun, TaskRun
+from listener.cluster.names import Key
+from listener.cluster.objects import Condition, PipelineRun, TaskRun
 from listener.cluster.runs import Runs
 from listener.web import logs, pages, probes, requests, status
 from listener.web.probes import Trouble
@@ -22,6 +23,8 @@ def create_app(
     access: Access,
     runs: Runs,
     log_source: logs.LogSource,
+    streams: logs.Streams,
+    past: Callable[[Key], Awaitable[Condition | None]],
     read_task_runs: Callable[[PipelineRun], Awaitable[list[TaskRun]]],
     troubles: Callable[[], list[Trouble]],
     metrics: Callable[[], bytes],
@@ -30,8 +33,9 @@ def create_app(
     app = web.Application(client_max_size=_MAX_BODY)
     app[requests.ACCESS] = access
     app[status.RUNS] = runs
+    app[status.PAST] = past
     app[logs.LOGS] = log_source
-    app[logs.READING] = {}
+    app[logs.STREAMS] = streams
     app[probes.STOPPING] = asyncio.Event()
     app[pages.TASK_RUNS] = read_task_runs
     app[probes.TROUBLES] = troubles

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -77,11 +77,11 @@ def condition_json(message: str, reason: str, status: str) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def seconds_of(request: web.Request, parameter: str, *, default: float) -> float:
-    """A duration parameter in seconds: ``90``, ``90s``, ``2m``, ``1h30m``; 400 for anything else."""
+def seconds_of(request: web.Request, parameter: str) -> float | None:
+    """A duration parameter in seconds: ``90``, ``90s``, ``2m``, ``1h30m``; None where it is not given, 400 for anything else."""
     text = request.query.get(parameter)
     if text is None:
-        return default
+        return None
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         refuse(web.HTTPBadRequest, f"{parameter}: not a duration; give seconds, or for example 90s, 2m or 1h30m")
@@ -89,11 +89,35 @@ def seconds_of(request: web.Request, parameter: str, *, default: float) -> float
     return min(hours * 3600 + minutes * 60 + seconds, MAX_WAIT)
 
 
-def check_parameters(request: web.Request, known: Mapping[str, str], *, planned: frozenset[str] = frozenset()) -> None:
+def number_of(request: web.Request, parameter: str, *, most: int) -> int | None:
+    """A whole number from 0 to ``most``, None where it is not given; 400 for anything else."""
+    text = request.query.get(parameter)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) > most:
+        refuse(web.HTTPBadRequest, f"{parameter}: not a whole number from 0 to {most}")
+    return int(text)
+
+
+def flag_of(request: web.Request, parameter: str, *, default: bool) -> bool:
+    """``1`` or ``true``, ``0`` or ``false``; 400 for anything else."""
+    text = request.query.get(parameter)
+    if text not in (None, "1", "true", "0", "false"):
+        refuse(web.HTTPBadRequest, f"{parameter}: give 1 or 0")
+    return default if text is None else text in ("1", "true")
+
+
+def choice_of(request: web.Request, parameter: str, choices: Sequence[str]) -> str:
+    """One of ``choices``, the first where it is not given; 400 for anything else."""
+    text = request.query.get(parameter, choices[0])
+    if text not in choices:
+        refuse(web.HTTPBadRequest, f"{parameter}: give {', '.join(choices[:-1])} or {choices[-1]}")
+    return text
+
+
+def check_parameters(request: web.Request, known: Mapping[str, str]) -> None:
     """400 for a parameter that would be ignored: whoever gives it counts on it."""
     for name in request.query:
-        if name in planned:
-            refuse(web.HTTPBadRequest, f"{name}: not supported by this version")
         if name not in known:
             listing = ", ".join(f"{key} ({what})" for key, what in known.items())
             refuse(web.HTTPBadRequest, f"unknown parameter; known here: {listing}")

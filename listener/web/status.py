@@ -1,13 +1,15 @@
 """``GET /status/{namespace}/{run}``: a run's condition, so that ``curl -f`` is right in a CI job.
 
 As the original had it: ``{"message":…,"reason":…,"type":"Succeeded","status":"True"}``, 200 only for success, 400 for failed and for not
-finished after ``?wait=`` (30 s when nothing is said), 404 for a run that does not exist. A run that is asked for with ``?wait=``
+finished after ``?wait=`` (30 s when nothing is said), 404 for a run that does not exist. A run that is gone and whose log was recorded is
+answered for from there. A run that is asked for with ``?wait=``
 before it was created gets a minute of that to appear.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +20,8 @@ from listener.cluster.runs import Runs
 from listener.web.requests import check_parameters, condition_json, key_of, not_found, refuse, seconds_of
 
 RUNS: Final = web.AppKey("runs", Runs)
+#: How a run ended that is no longer in the cluster, or None where nobody knows.
+PAST: Final[web.AppKey[Callable[[Key], Awaitable[Condition | None]]]] = web.AppKey("past")
 _DEFAULT_WAIT: Final = 30.0  # seconds, as the original
 _APPEAR: Final = 60.0  # seconds that a run which does not exist yet is waited for, if the request waits that long
 
@@ -26,14 +30,15 @@ async def status(request: web.Request) -> web.Response:
     """The handler of both path forms."""
     check_parameters(request, {"wait": "seconds, or 30m"})
     key = key_of(request)
-    wait = seconds_of(request, "wait", default=_DEFAULT_WAIT)
+    asked = seconds_of(request, "wait")
+    wait, patience = (_DEFAULT_WAIT, 0.0) if asked is None else (asked, min(asked, _APPEAR))
     runs = request.app[RUNS]
-    patience = min(wait, _APPEAR) if "wait" in request.query else 0.0
     await _until_ready(runs, key.namespace, patience=max(patience, 5.0))
     run = await _finished(runs, key, wait=wait, appear=patience)
-    if run is None:
+    condition = run.condition if run is not None else await request.app[PAST](key)
+    if condition is None and run is None:
         not_found(key)
-    condition = run.condition or Condition("Unknown", "Pending", "Tekton has not started this run yet")
+    condition = condition or Condition("Unknown", "Pending", "Tekton has not started this run yet")
     body = condition_json(condition.message, condition.reason, condition.status)
     code = 200 if condition.status == "True" else 400
     return web.Response(text=body, status=code, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+from collections import Counter
 from typing import Any
 
 import aiohttp
@@ -93,8 +94,9 @@ async def test_fifty_readers_share_one_follow_per_container_and_get_the_same_byt
         succeed(scene.cluster)
         texts = {await response.read() for response in responses}
     assert len(texts) == 1
-    follows = [s.query["container"] for s in scene.cluster.requests if s.verb == "log"]
-    assert sorted(follows) == ["step-one", "step-two"]
+    follows = Counter(s.query["container"] for s in scene.cluster.requests if s.verb == "log")
+    assert set(follows) == {"step-one", "step-two"}
+    assert max(follows.values()) <= 3  # each is asked again at its end, however many read
 
 
 async def test_parallel_lines_are_never_torn(scene: Scene) -> None:
@@ -147,7 +149,7 @@ async def test_silence_is_broken_by_comment_lines_that_say_what_is_waited_for(sc
         service.logs._keep_alive = 0.05
         await service.runs.synced()
         response = await session.get(f"/logs/{NAME}")
-        assert await lines(response, 2) == ["# build › one is running"] * 2
+        assert await lines(response, 2) == ["# ... build › one is running"] * 2
         succeed(scene.cluster)
         assert (await response.read()).splitlines()[-1].startswith(b"# verdict: Succeeded")
 
@@ -184,7 +186,7 @@ async def test_a_log_that_cannot_be_had_is_cut_and_says_why(scene: Scene, monkey
         async with session.get(f"/logs/{NAME}") as response:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await read_into(said, response)
-    assert b"# the cluster cannot be watched: 403 Forbidden: not you\n" in said
+    assert b"# ... the cluster cannot be watched: 403 Forbidden: not you\n" in said
 
 
 async def read_into(said: list[bytes], response: aiohttp.ClientResponse) -> None:

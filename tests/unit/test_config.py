@@ -19,6 +19,7 @@ from listener.config import (
     ConfigError,
     Host,
     Leases,
+    LogSettings,
     Runs,
     Service,
     User,
@@ -74,7 +75,7 @@ def test_the_shipped_schema_is_what_the_types_say() -> None:
     assert (CONFIG / "listener.schema.json").read_text() == schema_text(), "run 'make schema'"
 
 
-@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases])
+@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases, LogSettings])
 def test_every_key_stands_in_the_shipped_file_and_has_a_description(model: type[Any]) -> None:
     text = (CONFIG / "listener.yaml").read_text()
     for name, field in model.model_fields.items():
