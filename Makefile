@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint format bench chaos schema clean help
+.PHONY: demo packages screenshots test lint format bench chaos schema clean help
 
 help:  ## this text
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,7 +13,7 @@ help:  ## this text
 demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next three
 	$(BIN)/tekton-listener demo --port $(PORT)
 
-test: lint  ## every check and every test
+test: lint packages  ## every check and every test
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, and who may import whom
@@ -31,6 +31,12 @@ bench: $(VENV)/.dev  ## measure start-up, delivery and logs; prints a table
 
 chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around them fails; ARGS="--seed N" plays one again
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+packages:  # a browser and a proxy for the tests, where they can be installed
+	@sh tests/system-packages
+
+screenshots: $(VENV)/.dev packages  ## take the pictures in docs/ again
+	$(BIN)/python -m tests.browser.screenshots
 
 schema: $(VENV)/.dev  ## write config/listener.schema.json from the types
 	$(BIN)/python -m listener.config > config/listener.schema.json

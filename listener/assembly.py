@@ -16,6 +16,7 @@ from listener.cluster.lease import Leases, Times
 from listener.config import Config, Host, Place, auth_from_environment, load, read_secret
 from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS
 from listener.config_problems import ConfigError, Problem
+from listener.links import Signer, keys_of
 from listener.logs.archive import Archive, ArchiveError, StoredArchive
 from listener.logs.archive_folder import FolderStore
 from listener.logs.archive_store import Store
@@ -128,6 +129,21 @@ def users_of(settings: Settings) -> list[User]:
     return users
 
 
+def build_signer(settings: Settings) -> Signer | None:
+    """What signs links, or at least accepts them; None without ``signed_links:``. Raises ``StartError``."""
+    wanted = settings.config.signed_links
+    if wanted is None:
+        return None
+    try:
+        if wanted.key_file is not None:
+            text = read_secret(settings.folder / wanted.key_file)
+        else:
+            text = settings.env[wanted.key_env or ""]
+        return Signer(keys_of(text), days=wanted.days)
+    except (OSError, ValueError, KeyError) as error:
+        raise StartError(f"signed_links: {error}") from None
+
+
 def build_leases(
     settings: Settings, cluster: Cluster, *, catch_up: Callable[[], Awaitable[None]], on_change: Callable[[], None]
 ) -> Leases | None:
@@ -189,5 +205,6 @@ def files_of(settings: Settings) -> list[Path]:
     names = [user.password_file for user in config.users]
     for host in config.hosts.values():
         names += [host.token_file, host.private_key_file, host.ca_file]
+    names.append(config.signed_links.key_file if config.signed_links is not None else None)
     files = [settings.path] if settings.path is not None else []
     return files + [folder / name for name in names if name]

@@ -124,7 +124,9 @@ def explain(config: Config, run: PipelineRun, kinds: Mapping[str, type[Notifier]
         return lines, False
     what = outcome(run)
     lines = [head]
+    page = f"{config.public_url}/runs/{run.namespace}/{run.name}"
     for target in routed:
+        signed = ", signed when it is posted" if config.links == "signed" and target.url == page else ""
         state = notifiers[target.host].state(what)
         lines += [
             f"  service     {target.service}",
@@ -133,7 +135,7 @@ def explain(config: Config, run: PipelineRun, kinds: Mapping[str, type[Notifier]
             f"  commit      {target.sha} ({target.commit_from})",
             f"  context     {target.context}",
             f"  state       {state}: {sentence(run)}",
-            f"  link        {target.url or 'none (public_url is not set)'}",
+            f"  link        {target.url or 'none (public_url is not set)'}{signed}",
         ]
         if target.ref:
             lines.append(f"  ref         {target.ref}")

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from listener.config_checks import Checks, Parts
 from listener.config_logs import LogSettings, Place
-from listener.config_model import Config, Host, Leases, Runs, Service, User
+from listener.config_model import Config, Host, Leases, Runs, Service, SignedLinks, User
 from listener.config_problems import ConfigError, Problem, problems_of
 from listener.config_secrets import read_secret
 from listener.config_yaml import parse_yaml
@@ -35,6 +35,7 @@ __all__ = [
     "Problem",
     "Runs",
     "Service",
+    "SignedLinks",
     "User",
     "load",
     "read_secret",
@@ -69,11 +70,16 @@ def load(
     if config is not None and config.leases is not None:
         checks.check_leases(config.leases)
     if config is not None:
+        checks.check_links(config, check_files=check_files)
         checks.check_logs(config, check_files=check_files)
     problems += checks.problems
     if config is None or problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
-    if config.public_url is None and any(service.target_url is None for service in config.services):
+    if (
+        config.public_url is None
+        and config.links in ("page", "signed")
+        and any(service.target_url is None for service in config.services)
+    ):
         checks.warn((), "public_url is not set: statuses on commits will carry no link to the log")
     if config.public_url and config.public_url.startswith("http://"):
         checks.warn(("public_url",), f"{config.public_url} is not encrypted: passwords can be read on the way")

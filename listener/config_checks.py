@@ -97,6 +97,22 @@ class Checks:
                 "make it a fifth, for example 2 and 10",
             )
 
+    def check_links(self, config: Config, *, check_files: bool) -> None:
+        """Signed links need a key, and a template's $(…) a service to take it from."""
+        signed = config.signed_links
+        if config.links == "signed" and signed is None:
+            self._problem(
+                ("links",), "signed needs a key", "add signed_links: {key_file: FILE}, from openssl rand -hex 32"
+            )
+        if "$(service)" in config.links:
+            self._problem(("links",), "$(service) has no value here", "write it into the service's target_url")
+        if signed is None:
+            return
+        where = ("signed_links",)
+        self._one_of(where, "key_file", signed.key_file, "key_env", signed.key_env)
+        if signed.key_file and check_files:
+            self._check_secret((*where, "key_file"), signed.key_file)
+
     def check_logs(self, config: Config, *, check_files: bool) -> None:
         """Whether the archive's options are some that its place has, its files are readable and the limits fit together."""
         logs = config.logs

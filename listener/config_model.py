@@ -69,6 +69,14 @@ def _template(text: str) -> str:
     return text
 
 
+def _links(text: str) -> str:
+    if text in ("page", "signed"):
+        return text
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("give page, signed, or a URL with $(…) that begins with https:// (or http://)")
+    return _template(text)
+
+
 def _repository(text: str) -> str:
     host, colon, path = text.partition(":")
     if "://" in text:
@@ -218,7 +226,7 @@ class Service(Model):
     )
     target_url: TemplateText | None = Field(
         None,
-        description="The status's link, for example into the Tekton Dashboard. Without it: public_url's page of the run.",
+        description="The status's link, for example into the Tekton Dashboard. Without it: what links: says.",
     )
     deliver: Literal["best-effort", "guaranteed"] = Field(
         "best-effort",
@@ -234,6 +242,22 @@ class Service(Model):
             " on-demand: only once somebody reads. Without it: as logs.record says."
         ),
     )
+
+
+class SignedLinks(Model):
+    """Keys for links that open one run's page and log without a password, until they expire."""
+
+    key_file: Text | None = Field(
+        None,
+        description=(
+            "File with a key of at least 32 characters. Several lines: the first one signs, all are accepted, so that a key"
+            " can be replaced. Relative to this file's folder."
+        ),
+    )
+    key_env: EnvironmentName | None = Field(
+        None, description="Environment variable that holds the key or keys, instead of key_file."
+    )
+    days: float = Field(30.0, gt=0, le=3650, strict=False, description="From a run's creation until its links expire.")
 
 
 class Leases(Model):
@@ -273,6 +297,16 @@ class Config(Model):
     hosts: dict[str, Host] = Field(default_factory=dict, description="Git hosts by a name of your choice.")
     services: Annotated[tuple[Service, ...], Field(strict=False)] = Field(
         (), description="Which runs report to which repository. The first match wins."
+    )
+    links: Annotated[str, AfterValidator(_links)] = Field(
+        "page",
+        description=(
+            "Where statuses lead, unless a service has a target_url. page: the run's page, which asks for a password; signed: the"
+            " same page without one, see signed_links; or a URL with $(…), for example into the Tekton Dashboard."
+        ),
+    )
+    signed_links: SignedLinks | None = Field(
+        None, description="The key of links: signed. Links that it has signed are accepted as long as it stands here."
     )
     leases: Leases | None = Field(
         None, description="For several replicas. Without it this process reports every run, and must be the only one."

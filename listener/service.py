@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -26,6 +26,7 @@ from listener.assembly import (
     build_leases,
     build_notifier,
     build_notifiers,
+    build_signer,
     files_of,
     read_settings,
     users_of,
@@ -37,13 +38,15 @@ from listener.cluster.names import Key
 from listener.cluster.objects import Condition, PipelineRun, TaskRun
 from listener.cluster.reflector import Change
 from listener.cluster.runs import Runs
+from listener.cluster.summary import Origin, RunSummary
+from listener.links import PREFIX, Signer, scrubbed
 from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
 from listener.metrics import Metrics
 from listener.reload import Reloader, Signature, signature
 from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
-from listener.reporting.routing import Router
+from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
 from listener.web.app import create_app, stop_streams
 from listener.web.auth import Users
@@ -81,6 +84,7 @@ class Service:
                 self._settings, cluster, catch_up=lambda: self.runs.relist(), on_change=self._shards_changed.set
             )
             stack.push_async_callback(self._release)
+            self._signer = build_signer(self._settings)
             self._notifiers = build_notifiers(self._settings)
             stack.push_async_callback(self._close_notifiers)
             self._assemble(cluster)
@@ -102,8 +106,8 @@ class Service:
         async def task_runs(run: PipelineRun) -> list[TaskRun]:
             return await read_task_runs(cluster, run)
 
+        self._router = self._route(settings, self._notifiers, self._signer)
         self._shards = Shards(self.leases)
-        self._router = Router(config, self._notifiers)
         self.runs = Runs(cluster, namespaces=config.namespaces, silence=settings.watch_silence)
         self.reporter = Reporter(
             cluster,
@@ -155,7 +159,11 @@ class Service:
             log_source=self.logs,
             streams=self.streams,
             past=self._past,
+            past_summary=self._past_summary,
             read_task_runs=task_runs,
+            describe=self._describe,
+            service_of=lambda run: self._router.service_of(run),
+            signer=lambda: self._signer,
             troubles=self._troubles,
             metrics=self.metrics.render,
         )
@@ -175,6 +183,41 @@ class Service:
     async def _past(self, key: Key) -> Condition | None:
         end = await self.logs.past(key)
         return Condition(end.status, end.reason, end.message) if end is not None else None
+
+    async def _past_summary(self, key: Key) -> RunSummary | None:
+        """What is known of a run that is no longer in the cluster."""
+        return None
+
+    @staticmethod
+    def _route(settings: Settings, notifiers: Mapping[str, Notifier], signer: Signer | None) -> Router:
+        if settings.config.links != "signed" or signer is None:
+            return Router(settings.config, notifiers)
+
+        def page(run: PipelineRun) -> str:
+            token = signer.token(run.key, uid=run.uid, created=run.created)
+            return f"{PREFIX}{token}/runs/{run.namespace}/{run.name}"
+
+        return Router(settings.config, notifiers, page=page)
+
+    def _describe(self, run: PipelineRun) -> tuple[str, tuple[Origin, ...]]:
+        """Which service claims a run, and the commits that it reports to, with links back."""
+        routed = self._router.route(run)
+        if isinstance(routed, Unroutable):
+            return routed.service, ()
+        origins = []
+        for target in routed:
+            notifier = self._notifiers[target.host]
+            origins.append(
+                Origin(
+                    kind=notifier.kind,
+                    repository=target.repository,
+                    sha=target.sha,
+                    ref=target.ref or "",
+                    repository_url=notifier.repository_url(target.repository) or "",
+                    commit_url=notifier.commit_url(target.repository, target.sha) or "",
+                )
+            )
+        return (routed[0].service if routed else ""), tuple(origins)
 
     def _delivered(self, delivery: Delivery) -> None:
         self.metrics.delivered(delivery)
@@ -244,7 +287,7 @@ class Service:
             return
         fresh = await asyncio.to_thread(read_settings, old.path, old.env, kinds=old.kinds)
         new = dataclasses.replace(old, config=fresh.config, kinds=fresh.kinds, environment_user=fresh.environment_user)
-        users, certificates = Users(users_of(new)), _certificates(new)
+        users, certificates, signer = Users(users_of(new)), _certificates(new), build_signer(new)
         notifiers: dict[str, Notifier] = {}
         try:
             for name, host in new.config.hosts.items():
@@ -259,7 +302,7 @@ class Service:
         before, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
         self._access.users, self._access.default_namespace = users, new.config.default_namespace
-        self._router = Router(new.config, notifiers)
+        self._signer, self._router = signer, self._route(new, notifiers, signer)
         await self.reporter.reconfigure(self._router, notifiers, workers=_workers(new), runs=lambda: self.runs)
         self._consider_recordings()
         await _close(n for name, n in before.items() if n is not notifiers.get(name))
@@ -319,6 +362,6 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         _ACCESS.info(
-            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, request.path, response.status,
+            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.path), response.status,
             response.body_length, time,
         )  # fmt: skip

@@ -165,6 +165,10 @@ class Notifier(ABC):
         """The commit's page on the host, for links back; None where it cannot be told."""
         return None
 
+    def repository_url(self, repository: str) -> str | None:
+        """The repository's page on the host; None where it cannot be told."""
+        return None
+
     @abstractmethod
     async def deliver(
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever

@@ -128,6 +128,9 @@ class GitHubNotifier(Notifier):
     def commit_url(self, repository: str, sha: str) -> str | None:
         return f"{self._web}/{repository}/commit/{sha}"
 
+    def repository_url(self, repository: str) -> str | None:
+        return f"{self._web}/{repository}"
+
     def account(self, repository: str) -> str:
         if self._token is None:  # each installation of an App has limits of its own
             return f"{self._api} installation of {repository.partition('/')[0].lower()}"

@@ -92,6 +92,9 @@ class GitLabNotifier(Notifier):
     def commit_url(self, repository: str, sha: str) -> str | None:
         return f"{self._url}/{repository}/-/commit/{sha}"
 
+    def repository_url(self, repository: str) -> str | None:
+        return f"{self._url}/{repository}"
+
     def account(self, repository: str) -> str:
         return f"{self._url} {self._token.fingerprint()}"
 

@@ -49,6 +49,7 @@ class Scene:
     gitlab_options: str = ""  #: more keys of the host's entry, each with a comma before it
     github_credentials: str = "token_file: github-token"
     github_options: str = ", seconds_between_writes: 0"
+    public_url: str = "https://listener.example.com"
     urls: dict[str, str] = field(default_factory=dict)  #: of hosts, instead of their own
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +62,7 @@ class Scene:
             (self.folder / name).write_text(f"{secret}\n")
         urls = {"gitlab": self.gitlab.url, "github": self.github.url, **self.urls}
         text = f"""
-            public_url: https://listener.example.com
+            public_url: {self.public_url}
             default_namespace: team-a
             users:
               - {{name: {USER}, password_file: password, namespaces: [team-a]}}

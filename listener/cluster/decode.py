@@ -179,8 +179,13 @@ class _TaskRunStatus(_Wire):
     retries_status: list[_TaskRunStatus] | None = None
 
 
+class _TaskRunSpec(_Wire):
+    params: list[_NameValue] | None = None
+
+
 class _TaskRun(_Wire):
     metadata: _OwnedMeta
+    spec: _TaskRunSpec | None = None
     status: _TaskRunStatus | None = None
 
 
@@ -297,6 +302,7 @@ def decode_task_run(raw: bytes | msgspec.Raw) -> TaskRun:
         attempt=_attempt(status),
         retries=tuple(_attempt(old) for old in status.retries_status or ()),
         run_uid=_owner(meta, "PipelineRun"),
+        params=_values(wire.spec.params) if wire.spec is not None else NOTHING,
     )
 
 

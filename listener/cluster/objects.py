@@ -150,6 +150,7 @@ class TaskRun(msgspec.Struct, frozen=True):
     attempt: Attempt
     retries: tuple[Attempt, ...] = ()  #: earlier tries, oldest first
     run_uid: str = ""  #: of the PipelineRun that owns it; "" where nobody says
+    params: dict[str, str] = NOTHING  #: spec.params that are text; they tell a matrix's tasks apart
 
     @property
     def key(self) -> Key:

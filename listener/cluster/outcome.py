@@ -38,7 +38,7 @@ _NEVER_RAN: Final = frozenset(
 _NEVER_RAN_PREFIXES: Final = ("CouldntGet", "Invalid", "FailedValidation", "FailedToResolve")
 _QUEUED: Final = frozenset({"PipelineRunPending", "Started", "Pending"})
 # Steps that did not fail by themselves: their pod was taken away.
-_ENDED_FROM_OUTSIDE: Final = frozenset({"TaskRunCancelled", "TaskRunTimeout", "TaskRunImagePullFailed"})
+ENDED_FROM_OUTSIDE: Final = frozenset({"TaskRunCancelled", "TaskRunTimeout", "TaskRunImagePullFailed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def step_at_fault(steps: Sequence[StepState]) -> StepState | None:
     for step in steps:
         if step.exit_code in (None, 0) or step.termination_reason in ("Skipped", "Continued"):
             continue
-        if step.reason in _ENDED_FROM_OUTSIDE or step.termination_reason in _ENDED_FROM_OUTSIDE:
+        if step.reason in ENDED_FROM_OUTSIDE or step.termination_reason in ENDED_FROM_OUTSIDE:
             continue
         return step
     return None
@@ -249,7 +249,7 @@ def unfinished(run: PipelineRun, task_runs: Iterable[TaskRun]) -> str:
 
 def _interrupted_step(attempt: Attempt) -> StepState | None:
     for step in attempt.steps:
-        if step.reason in _ENDED_FROM_OUTSIDE or step.termination_reason in _ENDED_FROM_OUTSIDE or not step.terminated:
+        if step.reason in ENDED_FROM_OUTSIDE or step.termination_reason in ENDED_FROM_OUTSIDE or not step.terminated:
             return step
     return None
 

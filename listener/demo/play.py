@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -82,6 +83,7 @@ def write_config(folder: Path, *, gitlab: str, github: str, public_url: str) -> 
     """The service's configuration, as a user would write it."""
     (folder / "token").write_text(f"{TOKEN}\n")
     (folder / "password").write_text(f"{PASSWORD}\n")
+    (folder / "link-key").write_text(f"{secrets.token_hex(32)}\n")
     config = {
         "public_url": public_url,
         "default_namespace": NAMESPACE,
@@ -90,6 +92,9 @@ def write_config(folder: Path, *, gitlab: str, github: str, public_url: str) -> 
             "gitlab": {"kind": "gitlab", "url": gitlab, "token_file": "token"},
             "github": {"kind": "github", "url": github, "token_file": "token"},
         },
+        "links": "signed",  # so that "Details" opens without a password
+        "signed_links": {"key_file": "link-key"},
+        "logs": {"record": True, "archive": "logs"},  # so that the cancelled run keeps its log
         "services": [
             {
                 "name": "service-xyz",
@@ -145,8 +150,8 @@ def _welcome(port: int, gitlab: GitLab, github: GitHub, triggers: EventListener)
     return f"""
 Tekton Pipeline Listener, demo: everything is in memory, no account needed. Ctrl-C ends it.
 
-  Look at a commit          {gitlab.url}/{GITLAB_PATH}/-/commit/{sha}
-                            {github.url}/{GITHUB_PATH}/commit/{sha}
+  Look at a commit, and     {gitlab.url}/{GITLAB_PATH}/-/commit/{sha}
+  from there at "Details"   {github.url}/{GITHUB_PATH}/commit/{sha}
   Follow a log, as CI does  curl -N -u {USER}:{PASSWORD} {base}/logs/{run}
   Take its verdict          curl -f -u {USER}:{PASSWORD} {base}/status/{run}?wait=2m ; echo "exit code $?"
   Start a run, as CI does   curl -d '{{"eventid":"42","revision":"{sha}","pipeline":"lint"}}' {triggers.url}

@@ -35,16 +35,17 @@ class StoryStep:
 
 @dataclass(frozen=True, kw_only=True)
 class StoryTask:
-    """A task: its steps, and the tasks it waits for."""
+    """A task: its steps, and the tasks it waits for. ``matrix``: it runs once for each of these parameters' values."""
 
     name: str
     steps: tuple[StoryStep, ...]
     after: tuple[str, ...] = ()
+    matrix: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoryRun:
-    """A PipelineRun of the story. ``cancel_after``: seconds until somebody cancels it."""
+    """A PipelineRun of the story. ``cancel_after``: seconds until somebody cancels it; ``broken``: why it cannot even start."""
 
     name: str
     namespace: str
@@ -52,6 +53,7 @@ class StoryRun:
     sha: str
     tasks: tuple[StoryTask, ...]
     cancel_after: float | None = None
+    broken: tuple[str, str] | None = None  #: reason and message
     branch: str = "main"
 
 
@@ -69,20 +71,20 @@ def chapters(episode: int, *, namespace: str) -> list[Chapter]:
     sha = shas[episode % len(shas)]
     mark = hashlib.sha1(f"episode {episode}".encode(), usedforsecurity=False).hexdigest()[:5]
 
-    def run(suffix: str, pipeline: str, *tasks: StoryTask, cancel_after: float | None = None) -> StoryRun:
+    def run(suffix: str, *tasks: StoryTask, **more: Any) -> StoryRun:
         name = f"service-xyz-run-{suffix}-{mark}"
-        return StoryRun(
-            name=name, namespace=namespace, pipeline=pipeline, sha=sha, tasks=tasks, cancel_after=cancel_after
-        )
+        return StoryRun(name=name, namespace=namespace, pipeline=suffix, sha=sha, tasks=tasks, **more)
 
     return [
-        Chapter(title="A build with parallel tests succeeds", runs=(run("build", "build", *_BUILD),)),
+        Chapter(title="A build with parallel tests succeeds", runs=(run("build", *_BUILD),)),
         Chapter(
-            title="In parallel: one fails, one is cancelled, one passes",
+            title="In parallel: one fails, one is cancelled, one never starts, a matrix passes, one takes long",
             runs=(
-                run("lint", "lint", _BROKEN_LINT),
-                run("e2e", "e2e", _SLOW, cancel_after=4.0),
-                run("docs", "docs", _DOCS),
+                run("lint", *_LINT),
+                run("e2e", _BROWSER, cancel_after=4.0),
+                run("release", broken=_NO_SUCH_TASK),
+                run("platforms", _PLATFORMS),
+                run("soak", _SOAK),
             ),
         ),
     ]
@@ -113,19 +115,55 @@ _BROKEN_LINT: Final = StoryTask(
         _step("install", "installing ruff 0.12"),
         _step(
             "ruff",
-            "src/parser.py:41:9: F841 local variable `token` is assigned to but never used",
+            "\x1b[1msrc/parser.py\x1b[0m\x1b[36m:\x1b[0m41\x1b[36m:\x1b[0m9\x1b[36m:\x1b[0m \x1b[1;31mF841\x1b[0m local variable"
+            " `token` is assigned to but never used",
+            "   |",
+            "39 | def parse(text: str) -> Tree:",
+            "40 |     for number, line in enumerate(text.splitlines()):",
+            "41 |         token = next(tokens(line))",
+            "   |         \x1b[1;31m^^^^^ F841\x1b[0m",
+            "42 |         yield number",
+            "   |",
             "Found 1 error.",
+            pause=0.1,
             exit_code=1,
         ),
         _step("report", "never printed"),
     ),
 )
-_SLOW: Final = StoryTask(
+_TYPES: Final = StoryTask(
+    name="types", steps=(_step("mypy", "Success: no issues found in 84 source files", pause=1.2),)
+)
+_LINT: Final = (_BROKEN_LINT, _TYPES)
+_BROWSER: Final = StoryTask(
     name="browser", steps=(_step("playwright", *(f"scenario {number} of 40" for number in range(1, 41)), pause=0.5),)
+)
+_PLATFORMS: Final = StoryTask(
+    name="test",
+    steps=(
+        _step("setup", "fetching the toolchain", pause=0.4),
+        _step("pytest", *(f"tests/test_{name}.py ..... PASSED" for name in ("api", "db", "parser", "cli")), pause=0.4),
+    ),
+    matrix=tuple(
+        {"python": python, "platform": platform} for python in ("3.11", "3.13") for platform in ("linux", "mac")
+    ),
+)
+_SOAK: Final = StoryTask(
+    name="soak",
+    steps=(
+        _step("load", "starting 20 clients"),
+        _step(
+            "watch", *(f"minute {number}: 20 clients, 0 errors, p99 {18 + number % 7} ms" for number in range(1, 61))
+        ),
+    ),
+)
+_NO_SUCH_TASK: Final = (
+    "CouldntGetTask",
+    "Pipeline ci/release can't be Run; it contains Tasks that don't exist: Couldn't retrieve Task \"sign-image\": not found",
 )
 _DOCS: Final = StoryTask(name="html", steps=(_step("sphinx", "building [html]", "build succeeded.", pause=0.6),))
 # What the event listener can start.
-PIPELINES: Final = {"build": _BUILD, "lint": (_BROKEN_LINT,), "docs": (_DOCS,)}
+PIPELINES: Final = {"build": _BUILD, "lint": _LINT, "docs": (_DOCS,)}
 
 
 async def tell(cluster: KubernetesApi, chapter: Chapter) -> None:
@@ -140,15 +178,20 @@ class _Teller:
 
     def __init__(self, cluster: KubernetesApi, run: StoryRun) -> None:
         self._cluster, self._run = cluster, run
-        self._failed = False
+        self._failed: set[str] = set()
+        self._ended = 0
         self._children: list[Json] = []
+        self._times: dict[str, list[str]] = {}  # of each TaskRun: when its pod began, then when each step ended
         self._done: dict[str, asyncio.Event] = {task.name: asyncio.Event() for task in run.tasks}
 
     async def tell(self) -> None:
         run = self._run
         self._cluster.create("pipelineruns", _pipeline_run(run))
         await asyncio.sleep(0.5)
-        self._condition("Unknown", "Running", "Tasks Completed: 0")
+        if run.broken is not None:
+            self._condition("False", *run.broken)
+            return
+        self._condition("Unknown", "Running", self._tally())
         try:
             async with asyncio.timeout(run.cancel_after):
                 async with asyncio.TaskGroup() as group:
@@ -158,11 +201,13 @@ class _Teller:
             self._cancel()
             return
         if self._failed:
-            self._condition("False", "Failed", "Tasks Completed: 1 (Failed: 1, Cancelled 0), Skipped: 0")
+            self._condition("False", "Failed", self._tally())
         else:
-            self._condition(
-                "True", "Succeeded", f"Tasks Completed: {len(run.tasks)} (Failed: 0, Cancelled 0), Skipped: 0"
-            )
+            self._condition("True", "Succeeded", self._tally())
+
+    def _tally(self) -> str:
+        """As Tekton counts."""
+        return f"Tasks Completed: {self._ended} (Failed: {len(self._failed)}, Cancelled 0), Skipped: 0"
 
     def _condition(self, status: str, reason: str, message: str) -> None:
         self._patch("pipelineruns", self._run.name, {"status": _status(status, reason, message, self._children)})
@@ -175,26 +220,34 @@ class _Teller:
             await self._done[other].wait()
         if self._failed:
             return
-        name, pod = f"{self._run.name}-{task.name}", f"{self._run.name}-{task.name}-pod"
-        self._cluster.create("taskruns", _task_run(self._run, task))
+        async with asyncio.TaskGroup() as group:
+            for number, params in enumerate(task.matrix or ({},)):
+                name = f"{self._run.name}-{task.name}" + (f"-{number}" if task.matrix else "")
+                group.create_task(self._tell_task_run(task, name, params))
+        self._done[task.name].set()
+
+    async def _tell_task_run(self, task: StoryTask, name: str, params: dict[str, str]) -> None:
+        pod = f"{name}-pod"
+        self._cluster.create("taskruns", _task_run(self._run, task, name, params))
         self._children.append(
             {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": name, "pipelineTaskName": task.name}
         )
-        self._condition("Unknown", "Running", "Tasks Completed: 0")
-        self._cluster.create("pods", _pod(self._run, task))
+        self._condition("Unknown", "Running", self._tally())
+        self._cluster.create("pods", _pod(self._run, task, pod))
         self._patch("taskruns", name, {"status": {"podName": pod, **_status("Unknown", "Pending", "Pending")}})
         await asyncio.sleep(0.5)
+        self._times[name] = [now()]
         ended = await self._tell_steps(task, name, pod)
+        self._ended += 1
         failed = next((step for step, code in ended if code), None)
         if failed is not None:
-            self._failed = True
+            self._failed.add(name)
             message = f'"step-{failed.name}" exited with code {failed.exit_code}: Error'
             self._patch("taskruns", name, {"status": _status("False", "StepFailed", message)})
         else:
             self._patch(
                 "taskruns", name, {"status": _status("True", "Succeeded", "All Steps have completed executing")}
             )
-        self._done[task.name].set()
 
     async def _tell_steps(self, task: StoryTask, name: str, pod: str) -> list[tuple[StoryStep, int]]:
         namespace, ended = self._run.namespace, list[tuple[StoryStep, int]]()
@@ -207,16 +260,19 @@ class _Teller:
                 await asyncio.sleep(0 if broken else step.pause)
             self._cluster.logs.finish(namespace, pod, f"step-{step.name}")
             ended.append((step, 1 if broken else step.exit_code))
+            self._times[name].append(now())
             self._show(task, name, pod, ended)
         return ended
 
     def _show(self, task: StoryTask, name: str, pod: str, ended: list[tuple[StoryStep, int]]) -> None:
         """Write where each container stands, into the pod and into the TaskRun."""
-        steps = list(_states(task, ended))
+        steps = list(_states(task, ended, self._times[name]))
         statuses = [{"name": f"step-{s['name']}", "state": _container_state(s)} for s in steps]
         phase = "Running" if len(ended) < len(task.steps) else "Failed" if any(c for _, c in ended) else "Succeeded"
         self._patch("pods", pod, {"status": {"phase": phase, "containerStatuses": statuses}})
         self._patch("taskruns", name, {"status": {"steps": steps}})
+        if len(ended) < len(task.steps):
+            self._patch("taskruns", name, {"status": _status("Unknown", "Running", "Not all Steps have completed")})
 
     def _cancel(self) -> None:
         """What Tekton does: the run and its tasks get their condition, the pods are deleted."""
@@ -244,18 +300,18 @@ def _status(status: str, reason: str, message: str, children: list[Json] | None 
     return body
 
 
-def _states(task: StoryTask, ended: list[tuple[StoryStep, int]]) -> Iterator[dict[str, Any]]:
+def _states(task: StoryTask, ended: list[tuple[StoryStep, int]], times: list[str]) -> Iterator[dict[str, Any]]:
     failed = False
     for number, step in enumerate(task.steps):
         entry: dict[str, Any] = {"name": step.name, "container": f"step-{step.name}"}
         if number < len(ended):
             code = ended[number][1]
-            times = {"startedAt": now(), "finishedAt": now()}
-            entry["terminated"] = {"exitCode": code, "reason": "Error" if code else "Completed", **times}
+            began_and_ended = {"startedAt": times[number], "finishedAt": times[number + 1]}
+            entry["terminated"] = {"exitCode": code, "reason": "Error" if code else "Completed", **began_and_ended}
             entry["terminationReason"] = "Skipped" if failed else "Error" if code else "Completed"
             failed = failed or bool(code)
         else:
-            entry["running"] = {"startedAt": now()}
+            entry["running"] = {"startedAt": times[0]}  # the containers of a pod start together
         yield entry
 
 
@@ -275,7 +331,7 @@ def _pipeline_run(run: StoryRun) -> Json:
             "pipelineRef": {"name": run.pipeline},
             "params": [{"name": "revision", "value": run.sha}, {"name": "branch", "value": run.branch}],
         },
-        "status": {"startTime": now(), "pipelineSpec": {"tasks": tasks}},
+        "status": {"startTime": now(), **({"pipelineSpec": {"tasks": tasks}} if tasks else {})},
     }
 
 
@@ -287,12 +343,13 @@ def _labels(run: StoryRun, task: StoryTask) -> dict[str, str]:
     }
 
 
-def _task_run(run: StoryRun, task: StoryTask) -> Json:
-    meta = {"name": f"{run.name}-{task.name}", "namespace": run.namespace, "labels": _labels(run, task)}
-    return {"metadata": meta, "spec": {}, "status": {"startTime": now()}}
+def _task_run(run: StoryRun, task: StoryTask, name: str, params: dict[str, str]) -> Json:
+    meta = {"name": name, "namespace": run.namespace, "labels": _labels(run, task)}
+    spec = {"params": [{"name": key, "value": value} for key, value in params.items()]}
+    return {"metadata": meta, "spec": spec, "status": {"startTime": now()}}
 
 
-def _pod(run: StoryRun, task: StoryTask) -> Json:
-    meta = {"name": f"{run.name}-{task.name}-pod", "namespace": run.namespace, "labels": _labels(run, task)}
+def _pod(run: StoryRun, task: StoryTask, name: str) -> Json:
+    meta = {"name": name, "namespace": run.namespace, "labels": _labels(run, task)}
     containers = [{"name": f"step-{step.name}", "image": "registry.example.com/ci/tools:1"} for step in task.steps]
     return {"metadata": meta, "spec": {"nodeName": "node-1", "containers": containers}, "status": {"phase": "Pending"}}

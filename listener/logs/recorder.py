@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from listener.cluster.families import Families, Family
 from listener.cluster.names import Key
 from listener.cluster.objects import Attempt, Child, PipelineRun, Pod, TaskRun
 from listener.cluster.runs import Runs
+from listener.cluster.summary import task_labels
 from listener.logs.pod import PodRecorder
 from listener.logs.spool import Source, Spool
 
@@ -310,13 +310,3 @@ def _progress_of(task: TaskRun, pod: Pod | None) -> str:
             return f"{task.task}: {container.waiting_reason}: {container.waiting_message}"
     running = [step.name for step in task.attempt.steps if step.running]
     return f"{task.task} › {running[0]} is running" if running else f"{task.task} is starting"
-
-
-def task_labels(run: PipelineRun) -> dict[str, str]:
-    """What to call each child of ``run`` in prefixes: the pipeline task's name; a matrix's tasks get what tells them apart."""
-    count = Counter(child.task for child in run.children)
-    labels = {}
-    for child in run.children:
-        own = child.name.removeprefix(f"{run.name}-")
-        labels[child.name] = child.task if child.task and count[child.task] == 1 else own
-    return labels

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -108,7 +108,8 @@ class _Rule:
         self.commit = Template.parse(service.commit) if service.commit else None
         self.ref = Template.parse(service.ref) if service.ref else None
         self.context = Template.parse(service.context or DEFAULT_CONTEXT)
-        self.target_url = Template.parse(service.target_url) if service.target_url else None
+        link = service.target_url or (config.links if config.links not in ("page", "signed") else None)
+        self.target_url = Template.parse(link) if link else None
         self.public_url = (config.public_url or "").rstrip("/")
 
     def match(self, run: PipelineRun) -> str | None:
@@ -124,8 +125,16 @@ class _Rule:
 class Router:
     """The configuration's services, ready to be asked."""
 
-    def __init__(self, config: Config, notifiers: Mapping[str, Notifier]) -> None:
-        """``notifiers`` by host name: they know which paths and URLs their host can have."""
+    def __init__(
+        self,
+        config: Config,
+        notifiers: Mapping[str, Notifier],
+        *,
+        page: Callable[[PipelineRun], str] = lambda run: f"/runs/{run.namespace}/{run.name}",
+    ) -> None:
+        """``notifiers`` by host name: they know which paths and URLs their host can have; ``page``: a run's page, behind
+        ``public_url``."""
+        self._page = page
         self._rules = [_Rule(service, config) for service in config.services]
         self._notifiers = notifiers
         self._host_urls = {name: host.url for name, host in config.hosts.items()}
@@ -153,11 +162,15 @@ class Router:
                     return Unroutable(service, str(error))
         return ()
 
+    def service_of(self, run: PipelineRun) -> str | None:
+        """The service that claims ``run``, or None."""
+        return next((service for rule in self._rules if (service := rule.match(run)) is not None), None)
+
     def _targets(self, rule: _Rule, service: str, run: PipelineRun) -> tuple[Target, ...]:
         values = _Values(run, service)
         context = _line(_rendered(rule.context, values, "context"))
         ref = find_ref(rule.ref, run, values)
-        url = _target_url(rule, run, values)
+        url = _target_url(rule, run, values, self._page)
         targets = []
         for wanted in rule.repositories:
             repository = self._repository(wanted, values)
@@ -289,11 +302,11 @@ def find_ref(template: Template | None, run: PipelineRun, values: _Values) -> st
     return _line(text.removeprefix("refs/heads/").removeprefix("refs/tags/")) or None
 
 
-def _target_url(rule: _Rule, run: PipelineRun, values: _Values) -> str | None:
+def _target_url(rule: _Rule, run: PipelineRun, values: _Values, page: Callable[[PipelineRun], str]) -> str | None:
     if rule.target_url is not None:
         rendered = rule.target_url.render(lambda reference: quote(values(reference) or "", safe="") or None)
         return None if isinstance(rendered, Missing) else rendered
-    return f"{rule.public_url}/runs/{run.namespace}/{run.name}" if rule.public_url else None
+    return f"{rule.public_url}{page(run)}" if rule.public_url else None
 
 
 def _rendered(template: Template, values: _Values, what: str) -> str:

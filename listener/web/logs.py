@@ -20,15 +20,14 @@ from aiohttp import HttpVersion11, web
 
 from listener.cluster.names import Key
 from listener.web.probes import STOPPING
+from listener.web.readers import reader_of
 from listener.web.requests import (
     check_parameters,
     choice_of,
     flag_of,
-    key_of,
     number_of,
     refuse,
     seconds_of,
-    user_of,
 )
 
 log = logging.getLogger(__name__)
@@ -57,6 +56,7 @@ _HEADERS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
     "X-Accel-Buffering": "no",  # nginx would collect the stream otherwise
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",
 }
@@ -140,16 +140,19 @@ LOGS: Final = web.AppKey("logs", LogSource)
 
 async def logs(request: web.Request) -> web.StreamResponse:
     """The handler of both path forms."""
-    key, user = key_of(request), user_of(request)
+    reader = await reader_of(request)
+    key = reader.key
     wishes = _wishes(request)
-    _refuse_too_many(request, user.name)
+    if reader.signed:
+        wishes["wait"] = None  # the link is for the run that there is, not for one of this name that may come
+    _refuse_too_many(request, reader.name)
     response = web.StreamResponse(headers=_HEADERS | ({"Content-Type": _NDJSON} if wishes["ndjson"] else {}))
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
     else:  # nginx asks its upstreams with HTTP/1.0 unless told otherwise: the end of the connection is the end of the body
         response.force_close()
     await response.prepare(request)
-    with request.app[STREAMS].open(request, response, user.name):
+    with request.app[STREAMS].open(request, response, reader.name):
         await _send(request, response, key, wishes)
     return response
 

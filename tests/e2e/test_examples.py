@@ -108,7 +108,7 @@ async def test_the_gitlab_job_starts_a_run_shows_its_log_live_and_takes_its_verd
     )
 
     assert passed.code == 0, passed.output
-    assert "# waiting for PipelineRun ci/service-xyz-run-1234 to be created" in passed.output
+    assert "# ... waiting for PipelineRun ci/service-xyz-run-1234 to be created" in passed.output
     assert [line for line in passed.output.splitlines() if line.startswith("[build : compile]")] == [
         f"[build : compile] compiling module {number} of 12" for number in range(1, 13)
     ]

@@ -22,6 +22,7 @@ from listener.config import (
     LogSettings,
     Runs,
     Service,
+    SignedLinks,
     User,
     auth_from_environment,
     json_schema,
@@ -75,7 +76,7 @@ def test_the_shipped_schema_is_what_the_types_say() -> None:
     assert (CONFIG / "listener.schema.json").read_text() == schema_text(), "run 'make schema'"
 
 
-@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases, LogSettings])
+@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases, LogSettings, SignedLinks])
 def test_every_key_stands_in_the_shipped_file_and_has_a_description(model: type[Any]) -> None:
     text = (CONFIG / "listener.yaml").read_text()
     for name, field in model.model_fields.items():
@@ -131,6 +132,24 @@ services:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (
+            "links: signed\n",
+            "1: links: signed needs a key (add signed_links: {key_file: FILE}, from openssl rand -hex 32)",
+        ),
+        (
+            "links: dashboard\n",
+            "1: links: give page, signed, or a URL with $(…) that begins with https:// (or http://)",
+        ),
+        ("links: javascript:alert(1)\n", "1: links: give page, signed, or a URL"),
+        ("links: https://d.example.com/$(run.nam)\n", "1: links: $(run.nam) at character 23 is unknown"),
+        ("links: https://d.example.com/$(service)\n", "1: links: $(service) has no value here"),
+        ("signed_links: {days: 3}\n", "1: signed_links: no secret: give key_file (or key_env)"),
+        ("signed_links: {key_file: nope}\n", "1: signed_links.key_file: nope: No such file or directory"),
+        (
+            "signed_links: {key_env: NOT_SET}\n",
+            "1: signed_links.key_env: the environment variable NOT_SET is not set or empty",
+        ),
+        ("signed_links: {key_env: X, days: 0}\n", "1: signed_links.days: "),
         ("", "the file is empty"),
         ("- a\n", "1: expected keys with values at the top of the file"),
         ("a: [1\n", "not YAML"),
