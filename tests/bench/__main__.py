@@ -3,12 +3,14 @@
 Parts, by name on the command line, all of them without: ``startup`` (10,000 runs), ``large`` (100,000), ``delivery`` (a steady rate),
 ``burst`` (10,000 runs that end within a minute, at any rate and at a limited one), ``log`` (one of 60 MB, read in several ways),
 ``log-latency``, ``log-readers`` (500 of one live run), ``log-runs`` (100 with 10 readers each), ``log-record`` (200 runs without readers),
-``archive`` (a log of 100 MB kept and opened again).
+``archive`` (a log of 100 MB kept and opened again),
+``page`` (a run's page with 1,000,000 lines, in a browser).
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -19,11 +21,12 @@ from tests.bench.burst import burst
 from tests.bench.delivery import delivery
 from tests.bench.logs_many import readers, recorded, runs
 from tests.bench.logs_throughput import latency, throughput
+from tests.bench.page import page
 from tests.bench.rows import Row, table
 from tests.bench.startup import start_up
 
 PARTS = (
-    "startup", "large", "delivery", "burst", "log", "log-latency", "log-readers", "log-runs", "log-record", "archive",
+    "startup", "large", "delivery", "burst", "log", "log-latency", "log-readers", "log-runs", "log-record", "archive", "page",
 )  # fmt: skip
 
 
@@ -33,6 +36,7 @@ async def main(options: argparse.Namespace) -> None:
         "startup": lambda: start_up(small or 10_000, repeat=options.repeat, aims=("≤ 1.3", "≤ 120")),
         "large": lambda: start_up(small or 100_000, repeat=min(options.repeat, 3), aims=("≤ 1.3", "≤ 350")),
         "delivery": lambda: delivery(options.rate, options.seconds),
+        "page": lambda: asyncio.to_thread(page, options.page_lines, repeat=min(options.repeat, 3)),
         "burst": lambda: both_bursts(small or 10_000, options.within, options.per_minute),
         "log": lambda: throughput(options.lines, repeat=options.repeat),
         "log-latency": lambda: latency(1000),
@@ -62,6 +66,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them without")
     parser.add_argument("--runs", type=int, help="of startup, large and burst, to try them out")
+    parser.add_argument("--page-lines", type=int, default=1_000_000, help="of page")
     parser.add_argument("--rate", type=int, default=300, help="updates a second, of delivery")
     parser.add_argument("--seconds", type=int, default=10, help="of delivery")
     parser.add_argument("--repeat", type=int, default=5)
