@@ -130,7 +130,6 @@ class Service:
             cluster,
             self.runs,
             self.families,
-            read_task_runs=task_runs,
             archive=build_archive(settings),
             room=Room(
                 folder=settings.folder / logs.spool_folder if logs.spool_folder else None,
@@ -138,6 +137,7 @@ class Service:
                 in_all=logs.spool_total,
             ),
             wants=self._is_to_be_recorded,
+            describe=self._describe,
         )
         self.runs.on_change(self._consider_recording)
         self.logs = Logs(self.runs, self.recordings)
@@ -185,8 +185,8 @@ class Service:
         return Condition(end.status, end.reason, end.message) if end is not None else None
 
     async def _past_summary(self, key: Key) -> RunSummary | None:
-        """What is known of a run that is no longer in the cluster."""
-        return None
+        end = await self.logs.past(key)
+        return end.summary if end is not None else None
 
     @staticmethod
     def _route(settings: Settings, notifiers: Mapping[str, Notifier], signer: Signer | None) -> Router:

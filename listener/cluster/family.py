@@ -97,6 +97,11 @@ class Family:
         """By name."""
         return self.task_run_members.objects
 
+    @property
+    def task_runs_seen(self) -> list[TaskRun]:
+        """Those that are gone in the meantime, too, as they were last."""
+        return list(self.task_run_members.last.values())
+
     def pod(self, name: str, task: TaskRun | None = None) -> Pod | None:
         """The pod of this name; not one that a TaskRun of the same name had before ``task``."""
         return _of_task(self.pod_members.objects.get(name), task)

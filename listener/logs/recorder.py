@@ -21,7 +21,7 @@ from listener.cluster.families import Families, Family
 from listener.cluster.names import Key
 from listener.cluster.objects import Attempt, Child, PipelineRun, Pod, TaskRun
 from listener.cluster.runs import Runs
-from listener.cluster.summary import task_labels
+from listener.cluster.summary import RunSummary, summarize, task_labels
 from listener.logs.pod import PodRecorder
 from listener.logs.spool import Source, Spool
 
@@ -66,6 +66,16 @@ class Recorder:
     def current(self) -> tuple[PipelineRun, bool]:
         """The run's newest known state, and whether it was deleted."""
         return self._root.current()
+
+    def summary(self) -> RunSummary:
+        """All that is to be said of the run, with the runs within it."""
+        return self._summary_of(self._root)
+
+    def _summary_of(self, branch: _Branch) -> RunSummary:
+        run, deleted = branch.current()
+        within = {one.key.name: one for one in self._branches.values() if one.depth == branch.depth + 1}
+        nested = {child.name: self._summary_of(within[child.name]) for child in run.children if child.name in within}
+        return summarize(run, branch.family.task_runs_seen, deleted=deleted, nested=nested)
 
     def progress(self) -> str:
         """What is being waited for, in a few words, for a reader to whom nothing comes."""

@@ -14,18 +14,21 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from listener.cluster.client import Cluster, ClusterError
+import msgspec
+
+from listener.cluster.client import Cluster
 from listener.cluster.families import Families
 from listener.cluster.names import Key
-from listener.cluster.objects import PipelineRun, TaskRun, parse_time
-from listener.cluster.outcome import outcome, sentence
+from listener.cluster.objects import PipelineRun, parse_time
+from listener.cluster.outcome import sentence
 from listener.cluster.runs import Runs
+from listener.cluster.summary import Origin
 from listener.logs.archive import Archive, ArchiveError, Entry, Kept
 from listener.logs.recorder import Recorder, StuckError
 from listener.logs.spool import DEFAULT_LIMIT, Budget, End, Spool
@@ -111,10 +114,11 @@ class Recordings:
     cluster: Cluster
     runs: Runs
     families: Families
-    read_task_runs: Callable[[PipelineRun], Awaitable[list[TaskRun]]]
     archive: Archive | None = None
     room: Room = field(default_factory=Room)
     wants: Callable[[PipelineRun], bool] = lambda _: False  #: the configuration wants this run recorded, and here
+    #: which service claims a run, and the commits that it reports to
+    describe: Callable[[PipelineRun], tuple[str, tuple[Origin, ...]]] = lambda _: ("", ())
     linger: float = _LINGER  #: seconds
     kept: int = 0  #: logs archived
     not_kept: int = 0  #: logs that could not be archived, after all attempts
@@ -283,7 +287,7 @@ class Recordings:
         spool = recording.spool
         try:
             await recorder.run()
-            spool.finish(await self._end(recorder))
+            spool.finish(self._end(recorder))
         except* StuckError as errors:
             log.error("%s: no log: %s", recorder.key, errors.exceptions[0])
         except* Exception as errors:
@@ -293,21 +297,18 @@ class Recordings:
         if spool.whole and self.archive is not None and (recording.wanted or not recorder.lost):
             await self._keep(self.archive, recorder.current()[0], spool)
 
-    async def _end(self, recorder: Recorder) -> End:
-        """The verdict."""
-        run, deleted = recorder.current()
-        what = Outcome.DELETED if deleted and not run.done else outcome(run)
-        task_runs: list[TaskRun] = []
-        if not deleted and what is not Outcome.SUCCEEDED:
-            try:
-                task_runs = await self.read_task_runs(run)
-            except ClusterError as error:
-                log.warning("%s: verdict without the step at fault: %s", run.key, error)
-        said = sentence(run, task_runs, deleted=deleted)
-        condition = run.condition
+    def _end(self, recorder: Recorder) -> End:
+        """The verdict, and what is kept for the run's page."""
+        run, _ = recorder.current()
+        summary = recorder.summary()
+        service, origins = self.describe(run)
+        summary = msgspec.structs.replace(summary, service=service, origins=origins)
+        what, condition = Outcome(summary.state), run.condition
+        verdict = _VERDICTS.get(what, "Unknown")
         if condition is None or what is Outcome.DELETED:
-            return End(_VERDICTS[what], said, message=said, reason=what.value.capitalize(), status="Unknown")
-        return End(_VERDICTS[what], said, condition.message, condition.reason, condition.status)
+            reason = what.value.capitalize()
+            return End(verdict, summary.sentence, summary.sentence, reason, "Unknown", summary=summary)
+        return End(verdict, summary.sentence, condition.message, condition.reason, condition.status, summary=summary)
 
     # Archive
 

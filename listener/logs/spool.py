@@ -24,6 +24,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from listener.cluster.summary import RunSummary
+
 log = logging.getLogger(__name__)
 
 _FRAME: Final = struct.Struct("<HI")
@@ -60,6 +62,7 @@ class End(msgspec.Struct, frozen=True):
     message: str = ""  #: the condition's message, reason and status, for ``/status``
     reason: str = ""
     status: str = ""
+    summary: RunSummary | None = None  #: what its page shows
 
 
 class Frame(NamedTuple):

@@ -355,6 +355,10 @@ async def test_case_32_a_finished_run_whose_pods_are_gone_comes_from_the_archive
         async with session.get(PATH.replace("logs", "status")) as response:
             assert response.status == 400
             said = await response.json()
+        async with session.get(PATH.replace("logs", "runs")) as response:
+            assert response.status == 200
+            page = await response.text()
+    assert "compile exited 2" in page
     assert before[0] == "[build : compile] compiled"
     assert said == {
         "message": "Tasks Completed: 1 (Failed: 1)", "reason": "Failed", "type": "Succeeded", "status": "False",
