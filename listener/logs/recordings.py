@@ -182,10 +182,19 @@ class Recordings:
             yield recording
 
     @contextlib.asynccontextmanager
-    async def reading_past(self, key: Key) -> AsyncIterator[Recording | None]:
-        """The newest finished recording of a run that is no longer in the cluster; None where there is none."""
-        past = [r for r in self._recordings.values() if r.key == key and r.spool.end_of_run is not None and r.usable]
-        recording = max(past, key=lambda r: r.created, default=None) or await self._from_archive(key)
+    async def reading_past(self, key: Key, *, uid: str | None = None) -> AsyncIterator[Recording | None]:
+        """The newest finished recording of a run that is no longer in the cluster, or that of the run with this UID; None where there is
+        none."""
+        past = [
+            recording
+            for known, recording in self._recordings.items()
+            if recording.key == key
+            and uid in (None, known)
+            and recording.spool.end_of_run is not None
+            and recording.usable
+        ]
+        newest = max(past, key=lambda recording: recording.created, default=None)
+        recording = newest or await self._from_archive(key, uid=uid)
         if recording is None:
             yield None
             return

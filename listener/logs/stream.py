@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from listener.cluster.names import Key
+from listener.cluster.objects import PipelineRun
 from listener.cluster.runs import Runs
 from listener.logs.blocks import START, Block, Place, block, tail_of
 from listener.logs.recordings import Recording, Recordings
@@ -37,9 +38,8 @@ class CutError(Exception):
 class Query:
     """What a reader asks for, beside which run and how it should look."""
 
-    wait: float | None = (
-        None  #: seconds for a run that does not exist yet; None: a minute, and none if the archive has it
-    )
+    uid: str | None = None  #: only this run, not another one of its name
+    wait: float | None = None  #: seconds for a run that does not exist yet; None: a minute, or none if it is archived
     follow: bool = True  #: until the run's end; else what there is now
     tail: int | None = None  #: only so many of the last lines that are there now, then what follows
     start: int = 0  #: bytes of this stream, without passing lines, that the reader has
@@ -76,6 +76,7 @@ class Logs:
         self,
         key: Key,
         *,
+        uid: str | None = None,
         wait: float | None = None,
         follow: bool = True,
         tail: int | None = None,
@@ -90,7 +91,9 @@ class Logs:
     ) -> AsyncGenerator[bytes, None]:
         """The run's log, as ``Query`` and ``View`` say. Ends normally only after the verdict; raises ``CutError`` where none can be
         given, and with ``exit_status`` after a verdict other than Succeeded."""
-        query = Query(wait=wait, follow=follow, tail=tail, start=start, by_task=by_task, exit_status=exit_status)
+        query = Query(
+            uid=uid, wait=wait, follow=follow, tail=tail, start=start, by_task=by_task, exit_status=exit_status
+        )
         view = View(colour=colour, task=task, step=step, timestamps=timestamps, ndjson=ndjson)
         end: End | None = None
         async with contextlib.aclosing(self._pieces(key, query, view)) as pieces:
@@ -114,16 +117,16 @@ class Logs:
         wait = query.wait if query.wait is not None else _WAIT
         async for what in self._until_ready(key.namespace, wait):
             yield what
-        if self._runs.get(key) is None and (query.wait is None or not query.follow):
+        if self._run(key, query) is None and (query.wait is None or not query.follow):
             async with contextlib.aclosing(self._read_past(key, query, view)) as pieces:
                 async for piece in pieces:
                     yield piece
                     if isinstance(piece, End):
                         return
-        if query.follow:
-            async for what in self._until_there(key, wait):
+        if query.follow and query.uid is None:
+            async for what in self._until_there(key, query, wait):
                 yield what
-        if (run := self._runs.get(key)) is not None:
+        if (run := self._run(key, query)) is not None:
             async with self._recordings.reading(run) as recording:
                 async for piece in self._read(recording, query, view):
                     yield piece
@@ -134,11 +137,12 @@ class Logs:
                 if isinstance(piece, End):
                     return
         within = f" within {wait:g} s" if query.follow else ""
-        yield End("NotFound", f"PipelineRun {key} did not appear{within}")
+        gone = f"PipelineRun {key} is gone, and its log with it"
+        yield End("NotFound", gone if query.uid is not None else f"PipelineRun {key} did not appear{within}")
 
     async def _read_past(self, key: Key, query: Query, view: View) -> AsyncGenerator[_Piece, None]:
         """A run that is no longer in the cluster; nothing where nobody recorded it."""
-        async with self._recordings.reading_past(key) as recording:
+        async with self._recordings.reading_past(key, uid=query.uid) as recording:
             if recording is not None:
                 async for piece in self._read(recording, query, view):
                     yield piece
@@ -155,13 +159,17 @@ class Logs:
                 async with asyncio.timeout(min(self._keep_alive, deadline - loop.time())):
                     await self._runs.synced(namespace)
 
-    async def _until_there(self, key: Key, wait: float) -> AsyncIterator[_Passing]:
+    def _run(self, key: Key, query: Query) -> PipelineRun | None:
+        run = self._runs.get(key)
+        return run if run is not None and query.uid in (None, run.uid) else None
+
+    async def _until_there(self, key: Key, query: Query, wait: float) -> AsyncIterator[_Passing]:
         """Until the run exists, or ``wait`` seconds are over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         told = False
         with self._runs.watching(key) as changed:
-            while self._runs.get(key) is None and (remaining := deadline - loop.time()) > 0:
+            while self._run(key, query) is None and (remaining := deadline - loop.time()) > 0:
                 if told:
                     yield _Passing(f"still waiting for PipelineRun {key}, {remaining:.0f} s left")
                 else:

@@ -72,6 +72,7 @@ class LogSource(Protocol):
         self,
         key: Key,
         *,
+        uid: str | None,
         wait: float | None,
         follow: bool,
         tail: int | None,
@@ -142,9 +143,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     """The handler of both path forms."""
     reader = await reader_of(request)
     key = reader.key
-    wishes = _wishes(request)
-    if reader.signed:
-        wishes["wait"] = None  # the link is for the run that there is, not for one of this name that may come
+    wishes = _wishes(request) | {"uid": reader.uid}
     _refuse_too_many(request, reader.name)
     response = web.StreamResponse(headers=_HEADERS | ({"Content-Type": _NDJSON} if wishes["ndjson"] else {}))
     if request.version >= HttpVersion11:

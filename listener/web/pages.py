@@ -139,7 +139,14 @@ async def _tail(request: web.Request, reader: Reader, run: RunSummary) -> Tail |
         return None
     # As text, for of a large log that is much quicker to be had. Without the step, so that marks between attempts are there, too.
     wishes: dict[str, Any] = {"wait": None, "follow": False, "tail": _TAIL * 2, "start": 0, "by_task": False}
-    wishes |= {"exit_status": False, "colour": "never", "task": place.label, "step": None, "timestamps": True}
+    wishes |= {
+        "uid": run.uid,
+        "exit_status": False,
+        "colour": "never",
+        "task": place.label,
+        "step": None,
+        "timestamps": True,
+    }
     found = bytearray()
     try:
         async with (

@@ -31,7 +31,11 @@ class Reader:
 
     key: Key
     name: str  #: for limits; of a link all readers share one
-    signed: bool = False
+    uid: str | None = None  #: the only run of this name that a signed link is for
+
+    @property
+    def signed(self) -> bool:
+        return self.uid is not None
 
 
 async def reader_of(request: web.Request) -> Reader:
@@ -51,4 +55,4 @@ async def reader_of(request: web.Request) -> Reader:
         not_found(key)
     if until <= datetime.now(UTC):
         refuse(web.HTTPGone, "this link has expired; ask for the run with a user name and password instead")
-    return Reader(key, f"signed link to {key}", signed=True)
+    return Reader(key, f"signed link to {key}", uid=uid)

@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from listener.cluster.names import Key
 from listener.demo.kubernetes import Fault
 from listener.service import Service
 from listener.web.logs import Limits
@@ -425,3 +426,14 @@ async def test_a_log_that_the_cluster_never_gives_does_not_hang_its_readers(
         lines = await read(session, PATH)
     assert lines[0] == "# build › s: no log, the cluster does not give it"
     assert lines[-1].startswith("# verdict: Succeeded")
+
+
+async def test_case_31_whoever_asks_for_one_run_by_its_uid_never_gets_another_of_its_name(scene: Scene) -> None:
+    """As signed links do."""
+    run = Run(scene.cluster)
+    run.task("build").say("s", "old\n")
+    run.delete()
+    Run(scene.cluster).task("build").say("s", "new\n")
+    async with serving(scene) as (service, _):
+        said = b"".join([piece async for piece in service.logs.stream(Key("team-a", run.name), uid=run.uid)])
+    assert said == b"# verdict: NotFound (PipelineRun team-a/service-xyz-run-a is gone, and its log with it)\n"
