@@ -14,7 +14,7 @@ demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, o
 	$(BIN)/tekton-listener demo --port $(PORT)
 
 test: lint packages  ## every check and every test
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 4 $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -4,9 +4,10 @@ The endpoint can be asked for a log from a whole second on only, and sends the l
 their times. So it is asked from some seconds before the last line on, and everything up to and including that line is dropped: the
 line is known by its time and text, and by how many of the same there were before it.
 
-Promised, for whatever the log holds: no line is lost or doubled as long as (a) times run back by less than ``SLACK`` seconds, and (b)
-rotation does not fall between lines that are the same to the nanosecond. What kubelet has rotated away before it was read is lost;
-the rest follows without doubling. Memory: 64 KiB, and while a place is looked for 1 MiB and what a chunk's times take.
+Promised, for whatever the log holds: no line is lost or doubled as long as (a) times run back by less than ``SLACK`` seconds, and not at
+all within a line that was printed in pieces, which one writer makes, and (b) rotation does not fall between lines that are the same to
+the nanosecond. What kubelet has rotated away before it was read is lost; the rest follows without doubling. Memory: 64 KiB, and while a
+place is looked for 1 MiB and what a chunk's times take.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ async def test_row_26_sigterm_in_the_middle_of_a_stream_and_of_a_post(scene: Sce
             "curl", "-sN", "-u", f"{USER}:{PASSWORD}", log_url, stdout=asyncio.subprocess.PIPE
         )
         assert curl.stdout is not None
-        assert (await curl.stdout.readline()).startswith(b"# waiting for PipelineRun")
+        assert (await curl.stdout.readline()).startswith(b"# ... waiting for PipelineRun")
         answer = asyncio.Event()
         scene.gitlab.faults.append(HostFault(until=answer, times=1))
         move(scene.cluster, "a", "failed")
