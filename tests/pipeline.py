@@ -251,6 +251,21 @@ class Task:
         self.run.cluster.patch("taskruns", self.run.namespace, self.name, {"status": status})
 
 
+def finished(cluster: KubernetesApi, text: str = "hello\n", *, step: str = "s", code: int = 0) -> Run:
+    """A run that is over, of one task ``build`` with one step that printed ``text`` and exited with ``code``."""
+    run = Run(cluster)
+    task = run.task("build", step)
+    task.say(step, text)
+    task.exit(step, code)
+    if code:
+        task.fail()
+        run.fail()
+    else:
+        task.succeed()
+        run.succeed()
+    return run
+
+
 UNSCHEDULED: Final = {
     "type": "PodScheduled",
     "status": "False",

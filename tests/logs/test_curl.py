@@ -9,25 +9,12 @@ import pytest
 from tests.logs.curl import curl
 from tests.logs.nginx import binary, nginx
 from tests.logs.reading import serving
-from tests.pipeline import Run
+from tests.pipeline import Run, finished
 from tests.scene import Scene
 
 PATH = "/logs/team-a/service-xyz-run-a"
 STATUS = "/status/team-a/service-xyz-run-a"
 through_nginx = pytest.mark.skipif(binary() is None, reason="needs nginx: apt-get install nginx-light")
-
-
-def finished(scene: Scene, *, code: int) -> None:
-    run = Run(scene.cluster)
-    task = run.task("build")
-    task.say("s", "hello\n")
-    task.exit("s", code)
-    if code:
-        task.fail()
-        run.fail()
-    else:
-        task.succeed()
-        run.succeed()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +31,7 @@ def finished(scene: Scene, *, code: int) -> None:
     ],
 )
 async def test_the_exit_code_of_curl_with_f(scene: Scene, code: int, path: str, expected: int) -> None:
-    finished(scene, code=code)
+    finished(scene.cluster, code=code)
     async with serving(scene) as (service, _), curl(service.port, path, "-f") as reader:
         lines, exit_code = await reader.end()
     assert exit_code == expected
@@ -53,12 +40,7 @@ async def test_the_exit_code_of_curl_with_f(scene: Scene, code: int, path: str, 
 
 
 async def test_the_verdict_arrives_before_the_cut_however_long_the_log(scene: Scene) -> None:
-    run = Run(scene.cluster)
-    task = run.task("build")
-    task.say("s", b"x" * 99 + b"\n" + b"y" * 99 + b"\n" * 50_000)
-    task.exit("s", 1)
-    task.fail()
-    run.fail()
+    finished(scene.cluster, ("y" * 99 + "\n") * 50_000, code=1)
     async with serving(scene) as (service, _), curl(service.port, f"{PATH}?exit-status=1") as reader:
         lines, exit_code = await reader.end()
     assert exit_code == 18
@@ -76,7 +58,7 @@ async def test_status_answers_the_moment_the_run_ends(scene: Scene) -> None:
 
 
 async def test_one_connection_serves_status_and_log_one_after_the_other(scene: Scene) -> None:
-    finished(scene, code=0)
+    finished(scene.cluster, code=0)
     async with serving(scene) as (service, _):
         url = f"http://127.0.0.1:{service.port}{STATUS}"
         async with curl(service.port, PATH, url, "-w", "%{num_connects}\n") as reader:
@@ -143,7 +125,7 @@ async def test_through_nginx_a_stream_that_is_cut_is_seen_to_be_cut(scene: Scene
 
 @through_nginx
 async def test_through_nginx_a_failed_run_is_a_failed_curl_when_asked_for(scene: Scene) -> None:
-    finished(scene, code=1)
+    finished(scene.cluster, code=1)
     async with (
         serving(scene) as (service, _),
         nginx(scene.folder, service.port) as port,

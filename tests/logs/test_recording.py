@@ -9,7 +9,7 @@ import pytest
 from listener.demo.kubernetes.store import now
 from tests.logs.reading import read, reading, serving
 from tests.logs.test_survival import archived, recorded
-from tests.pipeline import Run
+from tests.pipeline import Run, finished
 from tests.replica import metric
 from tests.scene import GITLAB_PATH, Scene
 
@@ -60,11 +60,7 @@ async def test_a_services_own_word_goes_before_that_for_all(
 
 async def test_a_run_that_ended_while_nobody_looked_is_recorded_as_long_as_its_pods_are_there(scene: Scene) -> None:
     scene.more = "\nlogs: {record: true, archive: logs}\n"
-    run = Run(scene.cluster)
-    task = run.task("build")
-    task.say("s", "while you were away\n")
-    task.complete()
-    run.succeed()
+    run = finished(scene.cluster, "while you were away\n")
     async with serving(scene) as (service, _):
         await recorded(service, run, b"away")
         await archived(service, run)
@@ -90,11 +86,7 @@ async def test_without_a_named_archive_recorded_logs_are_kept_beside_the_configu
 
 async def test_a_run_that_is_in_the_archive_is_not_recorded_again(scene: Scene) -> None:
     scene.more = "\nlogs: {record: true, archive: logs}\n"
-    run = Run(scene.cluster)
-    task = run.task("build")
-    task.say("s", "hello\n")
-    task.complete()
-    run.succeed()
+    run = finished(scene.cluster)
     async with serving(scene) as (service, _):
         await recorded(service, run, b"hello")
         await archived(service, run)
