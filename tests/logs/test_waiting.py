@@ -89,7 +89,7 @@ async def test_case_13_a_pod_without_a_node_is_waited_for_with_the_reason_and_th
         service.logs._keep_alive = 0.02
         async with reading(session, PATH) as reader:
             line = await reader.any_line()
-            while "build" not in line:
+            while "waits for a node" not in line:
                 line = await reader.any_line()
             assert line == (
                 "# ... build waits for a node: Unschedulable: 0/3 nodes are available: 3 Insufficient memory."
