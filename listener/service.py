@@ -39,6 +39,7 @@ from listener.cluster.objects import Condition, PipelineRun, TaskRun
 from listener.cluster.reflector import Change
 from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin, RunSummary
+from listener.config import Config
 from listener.links import PREFIX, Signer, scrubbed
 from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
@@ -141,9 +142,7 @@ class Service:
         )
         self.runs.on_change(self._consider_recording)
         self.logs = Logs(self.runs, self.recordings)
-        self.streams = Streams(
-            Limits(streams=logs.streams, per_user=logs.streams_per_user, idle=logs.idle, longest=logs.longest)
-        )
+        self.streams = Streams(_limits(config))
         self.metrics = Metrics(
             runs=self.runs,
             reporter=self.reporter,
@@ -296,9 +295,12 @@ class Service:
         except StartError:
             await _close(n for name, n in notifiers.items() if n is not self._notifiers.get(name))
             raise
-        for field in ("namespaces", "leases", "logs"):
+        for field in ("namespaces", "leases"):
             if getattr(old.config, field) != getattr(new.config, field):
                 log.warning("%s: the change takes effect with the next start", field)
+        if _kept_where(old.config) != _kept_where(new.config):
+            log.warning("logs: where logs are kept changes with the next start")
+        self.streams.limits = _limits(new.config)
         before, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
         self._access.users, self._access.default_namespace = users, new.config.default_namespace
@@ -342,6 +344,19 @@ class Service:
 
 async def _close(notifiers: Iterable[Notifier]) -> None:
     await asyncio.gather(*(notifier.close() for notifier in notifiers))
+
+
+def _limits(config: Config) -> Limits:
+    """Of log streams."""
+    logs = config.logs
+    return Limits(streams=logs.streams, per_user=logs.streams_per_user, idle=logs.idle, longest=logs.longest)
+
+
+def _kept_where(config: Config) -> tuple[object, ...]:
+    """What of ``logs:`` is looked at only at the start: the archive and the spools."""
+    logs = config.logs
+    archive = (logs.archive, logs.archive_options, logs.keep, logs.keep_bytes, config.records and logs.archive is None)
+    return (*archive, logs.spool_folder, logs.spool_bytes, logs.spool_total)
 
 
 def _workers(settings: Settings) -> dict[str, int]:

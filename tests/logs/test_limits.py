@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.hearing import hearing
 from tests.logs.curl import curl
 from tests.logs.reading import Reader, read, reading, serving
+from tests.logs.test_survival import recorded
 from tests.pipeline import Run
 from tests.scene import Scene
 
@@ -115,3 +117,23 @@ async def until_closed(service: Any) -> None:
         service.streams.closed.clear()
         service.logs._keep_alive = 0.01
         await service.streams.closed.wait()
+
+
+async def test_limits_and_recording_change_with_the_configuration(scene: Scene) -> None:
+    kept = "where logs are kept changes with the next start"
+    scene.more = "\nlogs: {streams: 5, archive: logs}\n"
+    run = Run(scene.cluster)
+    run.task("build").say("s", "hello\n")
+    async with serving(scene) as (service, _):
+        with hearing() as heard:
+            assert run.uid not in service.recordings._recordings
+            scene.more = "\nlogs: {streams: 7, archive: logs, record: true}\n"
+            scene.write_config()
+            service.reloader.ask()
+            await recorded(service, run, b"hello")
+            assert service.streams.limits.streams == 7
+            assert not heard.count(kept)
+            scene.more = "\nlogs: {archive: elsewhere, record: true}\n"
+            scene.write_config()
+            service.reloader.ask()
+            await heard.logged(kept)
