@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import timeit
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifiers.base import HostSettings, Notifier, NotifierError, PermanentError, RetryableError, UnauthorizedError
 from notifiers.github import GitHubNotifier
-from notifiers.github_app_requests import lifetime
+from notifiers.github_app_requests import lifetime, signed
 from tests.app_key import key
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import DATE, GRANTED, TOKEN, status
@@ -143,3 +144,32 @@ def test_how_long_a_token_lasts() -> None:
 @given(st.text() | st.integers() | st.none(), st.text() | st.none())
 def test_any_times_may_come(expires_at: object, date: str | None) -> None:
     assert 0 <= lifetime(expires_at, date) <= 3600
+
+
+def test_signing_does_not_check_the_key_again_and_again() -> None:
+    """Checking takes fifty times as long, and nothing else in the process runs meanwhile."""
+    pem = key().private
+
+    def fastest(function: Callable[[], object]) -> float:
+        return min(timeit.repeat(function, number=1, repeat=5))
+
+    checked = fastest(lambda: serialization.load_pem_private_key(pem.encode(), None))
+    assert fastest(lambda: signed(1, pem)) < checked / 2
+
+
+def test_a_key_whose_numbers_do_not_fit_together_is_told_at_the_start(tmp_path: Path) -> None:
+    numbers = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
+    odd = rsa.RSAPrivateNumbers(
+        p=numbers.p,
+        q=numbers.q,
+        d=numbers.d + 2,
+        dmp1=numbers.dmp1,
+        dmq1=numbers.dmq1,
+        iqmp=numbers.iqmp,
+        public_numbers=numbers.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = tmp_path / "odd.pem"
+    file.write_bytes(odd.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain))
+    with pytest.raises(ValueError, match="does not hold an RSA private key"):
+        GitHubNotifier(HostSettings(name="x", url=None, app_id=1, private_key_file=file))
