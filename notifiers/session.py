@@ -53,7 +53,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.answer: requests.Response | None = None
         self.aborted = False
-        self.secret = ""
+        self.secrets: tuple[bytes, ...] = ()
         self._timeout = timeout
         self._connection: Any = None  # urllib3's, one at a time
 
@@ -91,10 +91,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         except BaseException:
             raw.close()
             raise
-        if (
-            self.secret
-        ):  # a host, or a proxy on the way, may repeat what it was sent, and messages are cut before they are read
-            content = content.replace(self.secret.encode(), b"[token]")
+        for secret in self.secrets:
+            # A host, or a proxy on the way, may repeat what it was sent, and messages are cut before they are read.
+            content = content.replace(secret, b"[token]")
         response.raw = io.BytesIO(content)
         if 300 <= response.status_code < 400:
             raise RedirectRefusedError(response.status_code, _target(request.url or "", response.headers))
@@ -138,9 +137,9 @@ class OneRequestSession(requests.Session):
         """Cut off the request that another thread is making: it fails there like a lost connection, and so do those after it."""
         self._adapter.abort()
 
-    def hide(self, secret: str) -> None:
-        """From now on answers are read without ``secret``; an empty one hides nothing."""
-        self._adapter.secret = secret
+    def hide(self, *secrets: str) -> None:
+        """From now on answers are read without ``secrets``: the token, and what it looks like in a header; an empty one hides nothing."""
+        self._adapter.secrets = tuple(secret.encode() for secret in secrets if secret)
 
     def rearm(self) -> None:
         """Before a thread is given the session: requests may be made again."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,9 +19,36 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip().encode("utf-8", "replace").decode()
 
 
-def cut(text: str, limit: int) -> str:
-    """``text`` on one line and with at most ``limit`` characters; cut at a word where one ends near, with an ellipsis."""
-    line = one_line(text)
+def cut(text: str, limit: int, *, units: Callable[[str], int] = len) -> str:
+    """``text`` on one line and with at most ``limit`` characters; cut at a word where one ends near, with an ellipsis.
+
+    ``units``: how the host counts a text's length, where it does not count characters.
+    """
+    return _fitting(_cut, one_line(text), limit, units)
+
+
+def distinct(text: str, limit: int, *, units: Callable[[str], int] = len) -> str:
+    """As ``cut``, for what names something: two long texts that begin alike stay two.
+
+    What is too long ends with eight digits of its hash. ``limit`` is 10 or more.
+    """
+    return _fitting(_hashed, one_line(text), limit, units)
+
+
+def utf16(text: str) -> int:
+    """The length of ``text`` as Java and .NET count it: an emoji is two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _fitting(shorten: Callable[[str, int], str], line: str, limit: int, units: Callable[[str], int]) -> str:
+    room, short = limit, shorten(line, limit)
+    while room > 0 and (over := units(short) - limit) > 0:
+        room -= (over + 1) // 2  # a character is two units at most
+        short = shorten(line, room)
+    return short
+
+
+def _cut(line: str, limit: int) -> str:
     if len(line) <= limit:
         return line
     if limit < 1:
@@ -29,6 +58,12 @@ def cut(text: str, limit: int) -> str:
     if line[limit - 1] != " " and space >= limit * 2 // 3:
         room = room[:space]
     return room.rstrip() + _ELLIPSIS
+
+
+def _hashed(line: str, limit: int) -> str:
+    if len(line) <= limit:
+        return line
+    return f"{line[: max(limit - 9, 0)].rstrip()}-{hashlib.sha256(line.encode()).hexdigest()[:8]}"
 
 
 def usable_url(url: str | None, limit: int) -> str | None:

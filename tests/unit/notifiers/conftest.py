@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
 from tests.app_key import APP, key
 from tests.unit.notifiers.host import Host
+from tests.unit.notifiers.kinds import KINDS
 from tests.unit.notifiers.scene import TOKEN
 
 Connect = Callable[..., Notifier]
@@ -52,9 +54,9 @@ async def connect(host: Host) -> AsyncIterator[Connect]:
         yield make
 
 
-@pytest.fixture(params=[GitLabNotifier, GitHubNotifier], ids=["gitlab", "github"])
+@pytest.fixture(params=[kind.notifier for kind in KINDS], ids=[kind.name for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> type[Notifier]:
-    """For what both hosts have in common."""
+    """For what all hosts have in common."""
     found: type[Notifier] = request.param
     return found
 
@@ -90,3 +92,16 @@ def scripted(connect: Connect, host: Host, key_file: Path) -> Callable[..., Noti
         return connect(GitHubNotifier, **given)
 
     return make
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The root logger and every logger that somebody has set a level for, at DEBUG."""
+    with caplog.at_level(logging.DEBUG):
+        before = {name: logger.level for name, logger in logging.root.manager.loggerDict.items()
+                  if isinstance(logger, logging.Logger)}  # fmt: skip
+        for name in before:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        yield caplog
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

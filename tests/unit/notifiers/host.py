@@ -60,6 +60,10 @@ class Host:
         self.asked: list[Asked] = []
         self.script: deque[Answer] = deque()  #: answers to the next requests
         self.default = Answer()  #: the answer to all others
+        self.grants: Answer | None = (
+            None  #: the answer to a GitHub App that asks for a token, which is then not among what was asked
+        )
+        self.granted = 0
         self.connections = 0
         self.open = 0
         self._tls = tls
@@ -125,6 +129,9 @@ class Host:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         method, path, _ = first.split(" ")
+        if self.grants is not None and path.endswith("/access_tokens"):
+            self.granted += 1
+            return await self._answer(self.grants, headers, reader, writer)
         answer = self.script.popleft() if self.script else self.default
         async with self._changed:
             self.asked.append(Asked(method, path, headers, body, number))

@@ -16,16 +16,14 @@ from notifiers.credentials import Token
 from notifiers.session import OneRequestSession
 from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import TOKEN, status
+from tests.unit.notifiers.scene import TOKEN, URL, context_of, status, token_of
 
 REFUSED = Answer(401, {"message": "401 Unauthorized"})
 
 
 def tokens(host: Host) -> list[str]:
     """The tokens of all requests, in order."""
-    return [
-        asked.headers.get("private-token") or asked.headers["authorization"].partition(" ")[2] for asked in host.asked
-    ]
+    return [token_of(asked) for asked in host.asked]
 
 
 async def test_as_many_at_once_as_threads_and_the_loop_goes_on(
@@ -128,8 +126,7 @@ async def test_a_delivery_cancelled_before_its_turn_makes_no_request(
     host.release()
     await first
     await notifier.deliver(status(context="third"))
-    names = [asked.json.get("name") or asked.json["context"] for asked in host.asked]
-    assert names == ["tekton/build", "third"]
+    assert [context_of(asked) for asked in host.asked] == ["tekton/build", "third"]
 
 
 async def test_close_waits_for_what_is_in_flight(host: Host, connect: Connect, kind: type[Notifier]) -> None:
@@ -210,15 +207,15 @@ async def test_a_file_without_a_token_is_told_at_the_start(kind: type[Notifier],
     file = tmp_path / "token"
     file.write_text(content)
     with pytest.raises(ValueError, match=str(file)) as raised:
-        kind(HostSettings(name="x", url=None, token_file=file))
+        kind(HostSettings(name="x", url=URL, token_file=file))
     assert not content.strip() or content not in str(raised.value)
 
 
 def test_no_token_at_all_is_told_at_the_start(kind: type[Notifier], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give token_file or token_env"):
-        kind(HostSettings(name="x", url=None))
+        kind(HostSettings(name="x", url=URL))
     with pytest.raises(FileNotFoundError):
-        kind(HostSettings(name="x", url=None, token_file=tmp_path / "none"))
+        kind(HostSettings(name="x", url=URL, token_file=tmp_path / "none"))
 
 
 async def test_a_client_is_never_used_by_two_threads_at_once_and_made_once_per_token() -> None:

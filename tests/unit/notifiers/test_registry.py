@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from notifiers.github import GitHubNotifier
-from notifiers.gitlab import GitLabNotifier
 from notifiers.registry import GROUP, discover
+from tests.unit.notifiers.kinds import KINDS
 
-OURS = {"gitlab": GitLabNotifier, "github": GitHubNotifier}
+OURS = {kind.name: kind.notifier for kind in KINDS}
 MODULE = """
 from notifiers.github import GitHubNotifier
 class Forge(GitHubNotifier):
@@ -56,7 +55,7 @@ def test_ours_are_found(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_notifier_of_another_package_is_found(install: Install) -> None:
     install("forge = acme_forge:Forge")
     found = discover()
-    assert found.keys() == {"gitlab", "github", "forge"}
+    assert found.keys() == {*OURS, "forge"}
     assert found["forge"].kind == "forge"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifiers.text import cut, is_sha, one_line, usable_url
+from notifiers.text import cut, distinct, is_sha, one_line, usable_url, utf16
 
 
 @given(st.text(), st.integers(min_value=0, max_value=300))
@@ -90,3 +92,25 @@ def test_a_commit_is_40_or_64_hex_digits() -> None:
     assert not any(
         is_sha(text) for text in ("a" * 39, "a" * 41, "a" * 63, "A" * 40, "g" * 40, "a" * 40 + "\n", "١" * 40)
     )
+
+
+@given(st.text(max_size=60), st.integers(10, 50), st.sampled_from([len, utf16]))
+def test_whatever_is_cut_fits_as_the_host_counts(text: str, limit: int, units: Callable[[str], int]) -> None:
+    for shorten in (cut, distinct):
+        short = shorten(text, limit, units=units)
+        assert units(short) <= limit
+        assert units(one_line(text)) > limit or short == one_line(text)
+
+
+def test_java_counts_an_emoji_as_two() -> None:
+    assert utf16("aü💥") == 4
+    assert cut("💥" * 20, 10, units=utf16) == "💥💥💥💥…"
+
+
+def test_long_names_that_begin_alike_stay_two() -> None:
+    first, second = distinct("tekton/" + "x" * 50 + "1", 40), distinct("tekton/" + "x" * 50 + "2", 40)
+    assert first != second
+    assert first.startswith("tekton/xxx")
+    assert (len(first), len(second)) == (40, 40)
+    assert distinct("tekton/" + "x" * 50 + "1", 40) == first
+    assert distinct("tekton/build", 40) == "tekton/build"

@@ -1,0 +1,83 @@
+"""Every kind of notifier that we bring, with what its host publishes: what the contract suite holds it to.
+
+A new kind is one more entry here, and all tests of the contract run for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from notifiers.base import Notifier
+from notifiers.gitea import GiteaNotifier
+from notifiers.github import GitHubNotifier
+from notifiers.gitlab import GitLabNotifier
+from tests.app_key import APP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind, and what is known of its host."""
+
+    name: str
+    notifier: type[Notifier]
+    states: frozenset[str]  #: all words for a state that the host takes
+    success: str  #: the one that means success
+    scope: str  #: what a token needs, as the host calls it
+    link: str = "target_url"  #: the field of the link
+    needs_link: bool = False  #: a status without a link is refused
+    limits: Mapping[str, int] = field(default_factory=dict)  #: characters by field, one within another with a dot
+    units: Callable[[str], int] = len  #: how the host counts them
+    app: bool = False  #: a GitHub App, which fetches its token and fetches it anew after a 401
+
+    def settings(self, key_file: Path) -> dict[str, Any]:
+        """Of the host's entry, beyond a token."""
+        if not self.app:
+            return {}
+        return {"token": None, "app_id": APP, "private_key_file": key_file, "installation_id": 678}
+
+
+def java_length(text: str) -> int:
+    """In UTF-16, as .NET counts, too."""
+    return sum(2 if ord(character) > 0xFFFF else 1 for character in text)
+
+
+GITHUB_STATES = frozenset({"error", "failure", "pending", "success"})
+GITHUB_LIMITS = {"description": 140, "context": 255, "target_url": 2048}
+KINDS = [
+    Kind(
+        name="gitlab",
+        notifier=GitLabNotifier,
+        states=frozenset({"pending", "running", "success", "failed", "canceled", "skipped"}),
+        success="success",
+        scope="'api'",
+        limits={"description": 255, "name": 255, "target_url": 255},
+    ),
+    Kind(
+        name="github",
+        notifier=GitHubNotifier,
+        states=GITHUB_STATES,
+        success="success",
+        scope="'repo:status'",
+        limits=GITHUB_LIMITS,
+    ),
+    Kind(
+        name="gitea",
+        notifier=GiteaNotifier,
+        states=frozenset({"pending", "success", "error", "failure", "warning"}),
+        success="success",
+        scope="'write:repository'",
+        limits={"description": 255, "context": 255, "target_url": 2048},
+    ),
+]
+GITHUB_APP = Kind(
+    name="github app",
+    notifier=GitHubNotifier,
+    states=GITHUB_STATES,
+    success="success",
+    scope="'Commit statuses: write'",
+    limits=GITHUB_LIMITS,
+    app=True,
+)
