@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from notifiers.base import Notifier
+from notifiers.bitbucket import BitbucketNotifier
 from notifiers.gitea import GiteaNotifier
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
@@ -70,6 +71,16 @@ KINDS = [
         success="success",
         scope="'write:repository'",
         limits={"description": 255, "context": 255, "target_url": 2048},
+    ),
+    Kind(
+        name="bitbucket",
+        notifier=BitbucketNotifier,
+        states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"}),
+        success="SUCCESSFUL",
+        scope="'repository'",
+        link="url",
+        needs_link=True,
+        limits={"key": 40, "description": 255, "name": 255, "url": 450},
     ),
 ]
 GITHUB_APP = Kind(
