@@ -12,6 +12,7 @@ from typing import Any
 
 from notifiers.base import Notifier
 from notifiers.bitbucket import BitbucketNotifier
+from notifiers.bitbucket_server import BitbucketServerNotifier
 from notifiers.gitea import GiteaNotifier
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
@@ -81,6 +82,17 @@ KINDS = [
         link="url",
         needs_link=True,
         limits={"key": 40, "description": 255, "name": 255, "url": 450},
+    ),
+    Kind(
+        name="bitbucket-server",
+        notifier=BitbucketServerNotifier,
+        states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "CANCELLED", "UNKNOWN"}),
+        success="SUCCESSFUL",
+        scope="'Repository read'",
+        link="url",
+        needs_link=True,
+        limits={"key": 255, "description": 255, "name": 255, "url": 450},
+        units=java_length,
     ),
 ]
 GITHUB_APP = Kind(

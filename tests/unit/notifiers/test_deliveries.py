@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from notifiers.base import Notifier, NotifierError, PermanentError, Receipt, RetryableError, UnauthorizedError
+from notifiers.bitbucket_server import BitbucketServerNotifier
 from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import PACKED, SHA, TOKEN, status, token_of
@@ -42,6 +43,16 @@ MEANINGS: list[tuple[Answer, type[NotifierError]]] = [
     (Answer(how="reset"), RetryableError),
     (Answer(200, how="cut"), RetryableError),
 ]
+
+
+async def test_no_content_is_delivered_only_where_the_host_says_so(host: Host, notifier: Notifier) -> None:
+    host.default = Answer(204, b"")
+    if isinstance(notifier, BitbucketServerNotifier):
+        await notifier.deliver(status())
+    else:
+        with pytest.raises(RetryableError):
+            await notifier.deliver(status())
+    assert len(host.asked) == 1
 
 
 @pytest.mark.parametrize(("answer", "error"), MEANINGS, ids=lambda value: repr(value)[:60])
