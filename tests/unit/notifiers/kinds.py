@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from notifiers.azure_devops import AzureDevOpsNotifier
 from notifiers.base import Notifier
 from notifiers.bitbucket import BitbucketNotifier
 from notifiers.bitbucket_server import BitbucketServerNotifier
@@ -92,6 +93,16 @@ KINDS = [
         link="url",
         needs_link=True,
         limits={"key": 255, "description": 255, "name": 255, "url": 450},
+        units=java_length,
+    ),
+    Kind(
+        name="azure-devops",
+        notifier=AzureDevOpsNotifier,
+        states=frozenset({"notSet", "pending", "succeeded", "failed", "error", "notApplicable"}),
+        success="succeeded",
+        scope="'Code (status)'",
+        link="targetUrl",
+        limits={"description": 255, "context.name": 128, "context.genre": 128, "targetUrl": 2048},
         units=java_length,
     ),
 ]
