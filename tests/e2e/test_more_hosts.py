@@ -1,0 +1,84 @@
+"""Through the whole service: what becomes of a run is told to each host in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from listener.demo.githost import GitHost
+from tests.hosts.forges import FORGES, Forge
+from tests.runs import context, delete, move, start
+from tests.scene import SHA, Scene
+
+
+@pytest.fixture(params=FORGES, ids=lambda forge: forge.kind)
+def forge(request: pytest.FixtureRequest) -> Forge:
+    found: Forge = request.param
+    return found
+
+
+@pytest.fixture
+async def host(forge: Forge, scene: Scene) -> AsyncIterator[GitHost]:
+    async with forge.host() as host:
+        host.add_project(forge.repository, {SHA: "Add a feature"})
+        (scene.folder / "forge-token").write_text("secret-token\n")
+        scene.more = f'  forge: {{kind: {forge.kind}, url: "{forge.url(host)}", token_file: forge-token}}\n'
+        scene.services = f"""
+services:
+  - name: service-xyz
+    runs: {{namespace: team-a, name: service-xyz-run-*}}
+    repository: forge:{forge.repository}
+"""
+        yield host
+
+
+async def test_a_run_becomes_statuses_in_the_hosts_own_words(scene: Scene, forge: Forge, host: GitHost) -> None:
+    async with scene.serve():
+        start(scene.cluster, "good", None)
+        await host.wait_for(lambda posted: len(posted) == 1)
+        for state in ("running", "succeeded"):
+            move(scene.cluster, "good", state)
+        await host.wait_for(lambda posted: posted[-1].state == forge.succeeded)
+        start(scene.cluster, "bad", "failed")
+        await host.wait_for(lambda posted: posted[-1].state == forge.failed)
+        start(scene.cluster, "gone")
+        await host.wait_for(lambda posted: posted[-1].context == context("gone"))
+        delete(scene.cluster, "gone")
+        await host.wait_for(lambda posted: posted[-1].state == forge.cancelled)
+
+    said = {
+        name: [posted.state for posted in host.statuses(forge.repository, SHA, context(name))]
+        for name in ("good", "bad", "gone")
+    }
+    assert said == {
+        "good": [forge.running, forge.succeeded],
+        "bad": [forge.failed],
+        "gone": [forge.running, forge.cancelled],
+    }
+    assert len(host.asked) == 5, "one request for each"
+    good = host.latest(forge.repository, SHA)[context("good")]
+    assert good.target_url == "https://listener.example.com/runs/team-a/service-xyz-run-good"
+    assert good.description.startswith("Passed")
+
+
+async def test_a_host_that_was_down_gets_the_final_state(scene: Scene, forge: Forge, host: GitHost) -> None:
+    await host.stop()
+    async with scene.serve():
+        start(scene.cluster, "late", "running")
+        move(scene.cluster, "late", "succeeded")
+        await host.start()
+        await host.wait_for(lambda posted: bool(posted) and posted[-1].state == forge.succeeded)
+
+
+async def test_a_refused_status_goes_to_the_fallback(scene: Scene, forge: Forge, host: GitHost) -> None:
+    fork = forge.repository.replace("service-xyz", "fork")
+    host.add_project(fork, {SHA: "Add a feature"})
+    host.projects[forge.repository].commits.clear()
+    if hasattr(host, "admin_tokens"):
+        host.admin_tokens.add("secret-token")  # Gitea says to nobody else that a commit is not there
+    scene.services += f"    fallback_repository: forge:{fork}\n"
+    async with scene.serve():
+        start(scene.cluster, "forked", "succeeded")
+        await host.wait_for(lambda posted: bool(posted) and posted[-1].path == fork)
+    assert [posted.state for posted in host.posted] == [forge.succeeded]
