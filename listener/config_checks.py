@@ -18,7 +18,14 @@ from listener.config_secrets import check_private_key, read_secret
 from listener.config_yaml import Document
 from listener.template import Template
 
-BUILT_IN: Final = ("gitlab", "github")  # kinds that need a token
+BUILT_IN: Final = (
+    "gitlab",
+    "github",
+    "gitea",
+    "bitbucket",
+    "bitbucket-server",
+    "azure-devops",
+)  # kinds that need a token
 _APP: Final = (
     "app_id",
     "private_key_file",

@@ -141,12 +141,25 @@ class User(Model):
 class Host(Model):
     """A Git host that takes commit statuses."""
 
-    kind: Text = Field(description="gitlab, github, or what a plug-in adds.")
-    url: Url | None = Field(None, description="Base URL. Without it: https://gitlab.com or https://github.com.")
+    kind: Text = Field(
+        description=(
+            "gitlab, github, gitea (and Forgejo), bitbucket (Cloud), bitbucket-server (Data Center), azure-devops, or what a"
+            " plug-in adds."
+        )
+    )
+    url: Url | None = Field(
+        None,
+        description=(
+            "Base URL. Without it: https://gitlab.com, https://github.com, https://gitea.com, https://bitbucket.org."
+            " bitbucket-server needs one, azure-devops https://dev.azure.com/ORGANIZATION."
+        ),
+    )
     token_file: Text | None = Field(
         None,
         description=(
             "File that holds the token. GitLab: scope api, role Developer. GitHub: repo:status, or Commit statuses: write."
+            " Gitea: write:repository. Bitbucket: repository, or EMAIL:TOKEN with an API token. Data Center: Repository read."
+            " Azure DevOps: Code (status)."
         ),
     )
     token_env: EnvironmentName | None = Field(
