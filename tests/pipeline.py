@@ -107,15 +107,19 @@ class Task:
         child: str,
         sidecars: tuple[str, ...] = (),
         inits: tuple[str, ...] = (),
+        running: tuple[str, ...] = (),
+        injected: tuple[str, ...] = (),
         scheduled: bool = True,
         started: bool = True,
     ) -> None:
-        """``scheduled``: its pod has a node; ``started``: and its containers run."""
+        """``running``: init containers that go on (native sidecars); ``injected``: containers that somebody else puts before the steps;
+        ``scheduled``: its pod has a node; ``started``: and its containers run."""
         self.run, self.task = run, task
         self.name = f"{run.name}-{child}"
         self.steps: dict[str, Json] = {}
-        self._containers = {f"step-{name}": name for name in steps} | {f"sidecar-{name}": "" for name in sidecars}
-        self._inits = inits
+        self._containers = dict.fromkeys(injected, "") | {f"step-{name}": name for name in steps}
+        self._containers |= {f"sidecar-{name}": "" for name in sidecars}
+        self._inits, self._running = inits, running
         self._states: dict[str, Json] = {}
         self._retries: list[Json] = []
         self.attempt = 0
@@ -157,7 +161,8 @@ class Task:
     def start(self) -> None:
         """All its containers run, as Tekton has it."""
         self._states = {name: {"running": {"startedAt": now()}} for name in self._containers}
-        self._states |= {name: {"terminated": {"exitCode": 0}} for name in self._inits}
+        self._states |= {name: {"terminated": {"exitCode": 0}} for name in self._inits if name not in self._running}
+        self._states |= {name: {"running": {"startedAt": now()}} for name in self._running}
         self.steps = {
             step: {"name": step, "container": name, "running": {"startedAt": now()}}
             for name, step in self._containers.items()

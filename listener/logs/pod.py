@@ -62,6 +62,7 @@ class PodRecorder:
         self._cluster, self._around, self._spool = cluster, around, spool
         self._pod, self._source, self._retried = pod, source, retried
         self.lost = False  #: something that was printed could not be had
+        self._beside = 0  # chunks that came of sidecars
 
     async def record(self) -> None:
         """Everything that the pod printed, from its first byte to its last."""
@@ -83,10 +84,9 @@ class PodRecorder:
     # Containers
 
     async def _record_containers(self, containers: list[ContainerState]) -> None:
-        steps = [c.name for c in containers if not c.init and not c.name.startswith("sidecar-")]
-        sidecars = [c.name for c in containers if not c.init and c.name.startswith("sidecar-") and c.name != _HIDDEN]
+        steps = [c.name for c in containers if _is_step(c)]
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._record_beside(name)) for name in sidecars]
+            beside = {c.name: group.create_task(self._record_beside(c.name)) for c in containers if _is_beside(c)}
             readers = [_Reader(name) for name in steps]
             releases = []
             for reader in readers:
@@ -95,12 +95,21 @@ class PodRecorder:
             for reader in readers:
                 await self._record_step(reader)
             for container in self._containers() or containers:
-                if container.init and container.exit_code:
+                if container.init and container.exit_code and container.name not in (*beside, _HIDDEN):
                     await self._record_beside(container.name)
-            if sidecars:
-                await asyncio.wait(beside, timeout=_SIDECAR_GRACE)
-            for task in (*beside, *releases):
+            await self._until_sidecars_are_read(beside)
+            for task in (*beside.values(), *releases):
                 task.cancel()
+
+    async def _until_sidecars_are_read(self, beside: dict[str, asyncio.Task[None]]) -> None:
+        """To their ends where they have ended, for the steps of a replay are read in no time; others have a moment to print their last."""
+        silent = 0.0
+        while beside and silent < _SILENCE:
+            before = self._beside
+            await asyncio.wait(beside.values(), timeout=_SIDECAR_GRACE)
+            if not any(not task.done() and self.phase(name) is Phase.TERMINATED for name, task in beside.items()):
+                return
+            silent = silent + _SIDECAR_GRACE if self._beside == before else 0.0
 
     async def _record_step(self, reader: _Reader) -> None:
         name = step_name(reader.container)
@@ -120,6 +129,7 @@ class PodRecorder:
         with contextlib.suppress(UnavailableError):
             async with contextlib.aclosing(self._follow(container)) as chunks:
                 async for chunk in chunks:
+                    self._beside += 1
                     if number is None:
                         number = self._spool.source(self._of(container))
                     self._spool.append(number, chunk)
@@ -259,6 +269,18 @@ class _Container:
 
     async def changed(self, *, timeout: float) -> None:
         await self.recorder.changed(timeout=timeout)
+
+
+def _is_step(container: ContainerState) -> bool:
+    return not container.init and container.name.startswith("step-")
+
+
+def _is_beside(container: ContainerState) -> bool:
+    """A sidecar, also one that Tekton makes an init container of (``enable-kubernetes-sidecar``), or a container that others put into
+    the pod, which may well be its first: a service mesh's proxy ends after the steps, so they must not wait for it."""
+    if container.name.startswith("sidecar-"):
+        return container.name != _HIDDEN
+    return not container.init and not _is_step(container)
 
 
 def exit_of(step: StepState) -> str:

@@ -1,0 +1,55 @@
+"""What else may be in a pod, and become of it: sidecars of every kind, containers that others put there, pods that are made again."""
+
+from __future__ import annotations
+
+from tests.logs.reading import read, reading, serving
+from tests.pipeline import Run
+from tests.scene import Scene
+
+PATH = "/logs/team-a/service-xyz-run-a"
+
+
+async def test_a_sidecar_that_kubernetes_has_among_the_init_containers_is_shown_live_and_tektons_own_is_not(
+    scene: Scene,
+) -> None:
+    run = Run(scene.cluster)
+    inner = "sidecar-tekton-log-results"
+    task = run.task("test", "pytest", inits=("prepare", "sidecar-db", inner), running=("sidecar-db", inner))
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        task.say("sidecar-db", "ready\n")
+        task.say(inner, "not for readers\n")
+        assert await reader.line() == "[test : sidecar-db] ready"
+        task.say("pytest", "tested\n")
+        assert await reader.line() == "[test : pytest] tested"
+        task.end_container("sidecar-db", 137)
+        task.end_container(inner, 137)
+        task.complete()
+        run.succeed()
+        assert len(await reader.rest()) == 1
+
+
+async def test_a_container_that_a_service_mesh_puts_first_does_not_hold_up_the_steps(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("test", "pytest", injected=("istio-proxy",))
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        task.say("istio-proxy", "up\n")
+        assert await reader.line() == "[test : istio-proxy] up"
+        task.say("pytest", "tested\n")
+        assert await reader.line() == "[test : pytest] tested"
+        task.complete()
+        run.succeed()
+        assert len(await reader.rest()) == 1
+
+
+async def test_a_sidecars_log_that_takes_longer_than_a_moment_is_read_to_its_end_on_replay(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("test", "pytest", sidecars=("db",))
+    for number in range(30):
+        task.say("sidecar-db", f"query {number} {'x' * 100_000}\n")
+    task.end_container("sidecar-db")
+    task.complete()
+    run.succeed()
+    scene.cluster.logs.rate = 1_000_000.0
+    async with serving(scene) as (_, session):
+        lines = await read(session, PATH)
+    assert [line.split()[4] for line in lines[:-1]] == [str(number) for number in range(30)]
