@@ -29,7 +29,8 @@ _EXPIRY: Final = struct.Struct(">Q")
 _EXPIRY_BYTES: Final = 5  # seconds since 1970 fit for 34,000 years
 _MAC_BYTES: Final = 16
 _TOKEN_LENGTH: Final = (_EXPIRY_BYTES + _MAC_BYTES) * 4 // 3  # base64 without padding
-_IN_PATH: Final = re.compile(r"^/s/[^/]*")
+# Also where a proxy has put something before it, or somebody a slash too many.
+_IN_PATH: Final = re.compile(rf"^/+s/+[^/]*|/s/[-\w=]{{{_TOKEN_LENGTH}}}(?![^/])", re.ASCII)
 
 
 class Signer:

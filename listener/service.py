@@ -18,6 +18,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 
 from listener.assembly import (
     Settings,
@@ -62,6 +63,7 @@ _PATIENCE: Final = 60.0  # seconds for the runs of all namespaces to be known be
 _NOTING: Final = 2.0  # seconds, at least, for noting what was delivered at the end
 _RELEASE: Final = 3.0  # seconds for giving the Leases back
 _ACCESS: Final = logging.getLogger("listener.access")
+_SERVER: Final = logging.getLogger("listener.http")
 
 
 class Service:
@@ -224,7 +226,12 @@ class Service:
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         runner = web.AppRunner(
-            self._app, handle_signals=False, handler_cancellation=True, access_log_class=AccessLog, shutdown_timeout=1.0
+            self._app,
+            handle_signals=False,
+            handler_cancellation=True,
+            access_log_class=AccessLog,
+            logger=_SERVER,
+            shutdown_timeout=1.0,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -373,10 +380,20 @@ def _certificates(settings: Settings) -> dict[str, Signature]:
 
 
 class AccessLog(AbstractAccessLogger):
-    """One line per request, without query strings, for these may carry what must not be logged."""
+    """One line per request, without query strings, for these may carry what must not be logged; paths as they were sent, for they may
+    hold newlines otherwise."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         _ACCESS.info(
-            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.path), response.status,
+            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path), response.status,
             response.body_length, time,
         )  # fmt: skip
+
+
+def _is_no_quotation(record: logging.LogRecord) -> bool:
+    """What is wrong with a malformed request is said with a piece of it, and that may be a password or a signed link. The access log has
+    it anyway."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_SERVER.addFilter(_is_no_quotation)

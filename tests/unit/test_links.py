@@ -78,6 +78,9 @@ def test_weak_keys_are_refused(text: str) -> None:
     [
         (f"/s/{token()}/runs/ci/x", "/s/…/runs/ci/x"),
         ("/s/whatever", "/s/…"),
+        (f"//s/{token()}/runs/ci/x", "/s/…/runs/ci/x"),
+        (f"/listener/s/{token()}/runs/ci/x", "/listener/s/…/runs/ci/x"),
+        ("/runs/s/service-xyz-run-1", "/runs/s/service-xyz-run-1"),
         ("/runs/ci/x", "/runs/ci/x"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import aiohttp
@@ -220,3 +221,37 @@ async def test_the_page_escapes_what_a_run_says_and_allows_only_scripts_of_its_o
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Authorization: {basic(USER, PASSWORD)}\n{'wrapped' * 3}==",  # as ``base64`` without ``-w0`` breaks it
+        f"Authorization : {basic(USER, PASSWORD)}",
+        f"Authorization: {basic(USER, PASSWORD)}\x01",
+    ],
+)
+async def test_a_request_that_is_malformed_does_not_bring_its_password_into_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with scene.serve() as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(f"GET /health HTTP/1.1\nHost: x\n{line}\n\n".replace("\n", "\r\n").encode())
+        assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+    logged = "\n".join(logging.Formatter("%(message)s").format(record) for record in caplog.records)
+    assert " 400 " in logged
+    assert "wrapped" not in logged
+    assert basic(USER, PASSWORD) not in logged
+
+
+async def test_a_path_cannot_write_a_line_of_its_own_into_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with scene.serve() as service, client(service) as session:
+        status, _, _ = await get(session, "/logs/a%0Afake")
+    assert status == 400
+    assert any("/logs/a%0Afake" in record.getMessage() for record in caplog.records)
+    assert not any("\n" in record.getMessage() for record in caplog.records)

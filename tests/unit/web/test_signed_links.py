@@ -106,6 +106,8 @@ async def test_the_link_is_in_no_log(signed: Scene, caplog: pytest.LogCaptureFix
         token = path.split("/")[2]
         for asked in (path, f"{path}/state", path.replace("/runs/", "/logs/"), path.replace("run-a", "run-b")):
             await status_of(session, asked)
+        for wrong in (f"/listener{path}", f"{path}?{'y' * 10_000}"):
+            await status_of(session, wrong)
     ours = [
         r.getMessage() for r in caplog.records if not r.name.startswith(("urllib3", "github", "responses", "gitlab"))
     ]
