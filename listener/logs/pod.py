@@ -63,6 +63,7 @@ class PodRecorder:
         self._pod, self._source, self._retried = pod, source, retried
         self.lost = False  #: something that was printed could not be had
         self._beside = 0  # chunks that came of sidecars
+        self._uid = ""  # of the pod, once it was seen
 
     async def record(self) -> None:
         """Everything that the pod printed, from its first byte to its last."""
@@ -77,6 +78,8 @@ class PodRecorder:
             return
         await self._record_containers(containers)
         await self._until_over()
+        if self.replaced:  # what its TaskRun says is about another pod
+            return
         self._tell_exits()
         if trouble := self._trouble():
             self._tell(f"{label}: {trouble}")
@@ -165,8 +168,21 @@ class PodRecorder:
 
     # What pod and TaskRun say
 
-    def _containers(self) -> list[ContainerState]:
+    def _found(self) -> Pod | None:
+        """The pod, or None while or when it is not there."""
         found = self._around.pod(self._pod.name)
+        if found is not None:
+            self._uid = self._uid or found.uid
+        return found if found is not None and found.uid == self._uid else None
+
+    @property
+    def replaced(self) -> bool:
+        """Tekton has made another pod of this name: a pod that is deleted while its task runs is made again."""
+        found = self._around.pod(self._pod.name)
+        return found is not None and self._uid not in ("", found.uid)
+
+    def _containers(self) -> list[ContainerState]:
+        found = self._found()
         return list(found.containers) if found is not None else []
 
     def _attempt(self) -> Attempt | None:
@@ -174,14 +190,14 @@ class PodRecorder:
 
     def _is_gone(self) -> bool:
         """True when the pod is not there and will not come (again)."""
-        if self._around.pod(self._pod.name) is not None:
+        if self._found() is not None:
             return False
         attempt = self._attempt()
         return self._around.pod_was_there(self._pod.name) or self._around.over or attempt is None or attempt.done
 
     def _is_over(self) -> bool:
         attempt = self._attempt()
-        return self._around.over or (attempt is not None and attempt.done)
+        return self._around.over or self.replaced or (attempt is not None and attempt.done)
 
     async def _until_over(self) -> None:
         """Its TaskRun says a moment later what became of the steps."""
@@ -190,7 +206,7 @@ class PodRecorder:
 
     def phase(self, container: str) -> Phase:
         """Where a container stands."""
-        found = self._around.pod(self._pod.name)
+        found = self._found()
         if found is None:
             return Phase.DELETED if self._is_gone() else Phase.WAITING
         state = next((c for c in found.containers if c.name == container), None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,7 +45,8 @@ class Recorder:
         self._cluster, self._runs, self._families = cluster, runs, families
         self._root = _Branch(self, run, label="", depth=0)
         self._branches: dict[str, _Branch] = {run.uid: self._root}  # by UID, the run's own first
-        self._followed: dict[tuple[str, str], _Followed] = {}  # by the branch's UID and the pod's name
+        # By the branch's UID and the pod's name: the pods that had it, one after the other.
+        self._followed: dict[tuple[str, str], list[_Followed]] = {}
         self._before: dict[str, asyncio.Event] = {}  # by task: set when its last attempt is read
         self._last_over: asyncio.Event | None = None  # set when the last of the tasks that were over already is read
         self._notes: dict[Source, int] = {}
@@ -61,7 +63,7 @@ class Recorder:
     @property
     def lost(self) -> bool:
         """Something that the run printed is not in the spool."""
-        return self.spool.truncated or any(followed.recorder.lost for followed in self._followed.values())
+        return self.spool.truncated or any(followed.recorder.lost for followed in self._all_followed())
 
     def current(self) -> tuple[PipelineRun, bool]:
         """The run's newest known state, and whether it was deleted."""
@@ -124,7 +126,7 @@ class Recorder:
             self.begun = True
             if self.spool.truncated:
                 self.tell(Source(note=True), _TRUNCATED)
-            if self._is_done() and all(followed.done.is_set() for followed in self._followed.values()):
+            if self._is_done() and all(followed.done.is_set() for followed in self._all_followed()):
                 _, deleted = self.current()
                 if not lagging or deleted or self._since_verdict() > _CHILD_LAG:
                     for missing in lagging:
@@ -157,7 +159,7 @@ class Recorder:
                 if not task.attempt.done:
                     yield ""
                 for number, attempt in enumerate((*task.retries, task.attempt), start=1):
-                    if attempt.pod and (branch.uid, attempt.pod) not in self._followed:
+                    if attempt.pod and not self._is_followed(branch, attempt.pod):
                         ready.append((attempt.started, label, child, task, number, attempt))
                 if task.attempt.done and branch.is_read(task):
                     self.spool.task_over(label)
@@ -190,8 +192,15 @@ class Recorder:
         self._before[source.task] = done
         pod = Key(branch.key.namespace, attempt.pod)
         recorder = PodRecorder(self._cluster, branch, self.spool, pod=pod, source=source, retried=retried)
-        self._followed[branch.uid, attempt.pod] = _Followed(recorder, done)
+        self._followed.setdefault((branch.uid, attempt.pod), []).append(_Followed(recorder, done))
         self._group.create_task(self._record_pod(recorder, after=after, done=done), name=f"record {pod}")
+
+    def _is_followed(self, branch: _Branch, pod: str) -> bool:
+        known = self._followed.get((branch.uid, pod))
+        return known is not None and not known[-1].recorder.replaced
+
+    def _all_followed(self) -> Iterator[_Followed]:
+        return itertools.chain.from_iterable(self._followed.values())
 
     async def _record_pod(self, recorder: PodRecorder, *, after: asyncio.Event | None, done: asyncio.Event) -> None:
         try:
@@ -280,7 +289,7 @@ class _Branch:
         """Every pod of ``task`` was read to its end."""
         followed = self._recorder._followed
         pods = [attempt.pod for attempt in (*task.retries, task.attempt) if attempt.pod]
-        return all((found := followed.get((self.uid, pod))) is not None and found.done.is_set() for pod in pods)
+        return all((found := followed.get((self.uid, pod))) is not None and found[-1].done.is_set() for pod in pods)
 
     def _task_of(self, pod: str) -> tuple[TaskRun, Attempt] | None:
         if self.attempts is None:

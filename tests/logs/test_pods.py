@@ -53,3 +53,21 @@ async def test_a_sidecars_log_that_takes_longer_than_a_moment_is_read_to_its_end
     async with serving(scene) as (_, session):
         lines = await read(session, PATH)
     assert [line.split()[4] for line in lines[:-1]] == [str(number) for number in range(30)]
+
+
+async def test_a_pod_that_is_made_again_under_its_name_is_read_like_the_first_one(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("test", "pytest", "report")
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        task.say("pytest", "first\n")
+        assert await reader.line() == "[test : pytest] first"
+        task.remove_pod()
+        task.new_pod()
+        task.say("pytest", "second\n")
+        assert await reader.until("second")
+        task.exit("pytest", 3)
+        task.fail()
+        run.fail()
+        lines = await reader.rest()
+    assert [line for line in lines if "report" not in line][:-1] == ["# test › pytest exited 3"]
+    assert lines[-1].startswith("# verdict: Failed")

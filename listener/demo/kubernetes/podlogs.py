@@ -221,9 +221,11 @@ class PodLogs:
             self.following[key] -= 1
 
     def _silently_over(self, name: Name, container: str, log: _Log) -> bool:
-        """The pod is gone, or a container that nobody gave a log to has ended."""
+        """The pod is gone, or another has its name, or a container that nobody gave a log to has ended."""
         pod = self._store.shelf("pods").objects.get(name)
-        return pod is None or (not log.pieces and "terminated" in _state(pod.object, container))
+        if pod is None or log.pod_uid not in ("", str(pod.object["metadata"]["uid"])):
+            return True
+        return not log.pieces and "terminated" in _state(pod.object, container)
 
 
 async def _either(*events: asyncio.Event) -> None:
