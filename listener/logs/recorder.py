@@ -128,12 +128,17 @@ class Recorder:
                 self.tell(Source(note=True), _TRUNCATED)
             if self._is_done() and all(followed.done.is_set() for followed in self._all_followed()):
                 _, deleted = self.current()
-                if not lagging or deleted or self._since_verdict() > _CHILD_LAG:
+                if not lagging or deleted or self._since_verdict() > self._lag():
                     for missing in lagging:
                         if missing:
                             self._tell_of(missing, f"{missing}: is gone, and its log with it")
                     return
             await self.changed(timeout=1.0 if self._is_done() else 30.0)
+
+    def _lag(self) -> float:
+        """Seconds until what is not to be seen is taken to be gone: more while the cluster cannot say what there is."""
+        level = all(branch.family.synced and not branch.family.problem for branch in self._branches.values())
+        return _CHILD_LAG if level else _PATIENCE
 
     def _reconcile(self, branch: _Branch) -> Iterator[str]:
         """Start what is missing. Gives what is still to come: labels of TaskRuns and runs that are not to be seen, "" for those that

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from listener.demo.kubernetes import Fault
 from tests.logs.reading import read, reading, serving
 from tests.pipeline import Run
 from tests.scene import Scene
@@ -71,3 +74,30 @@ async def test_a_pod_that_is_made_again_under_its_name_is_read_like_the_first_on
         lines = await reader.rest()
     assert [line for line in lines if "report" not in line][:-1] == ["# test › pytest exited 3"]
     assert lines[-1].startswith("# verdict: Failed")
+
+
+async def test_while_tasks_cannot_be_watched_one_that_is_not_to_be_seen_is_not_taken_to_be_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server restarts, say, and the run ends before all watches have recovered."""
+    monkeypatch.setattr("listener.logs.recorder._CHILD_LAG", 0.1)
+    monkeypatch.setattr("listener.cluster.reflector.Backoff.pause", lambda _self, **_: 0.1)
+    run = Run(scene.cluster)
+    run.task("build").complete()
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        await scene.cluster.wait_watchers("taskruns", 1)
+        watch = scene.cluster.faults.add(Fault(verb="watch", resource="taskruns", status=503))
+        scene.cluster.cut_watches()
+        await scene.cluster.wait_unwatched("taskruns")
+        await scene.cluster.requests.wait_for(lambda _: watch.hits > 0)
+        task = run.task("late")
+        task.say("s", "late\n")
+        task.complete()
+        run.succeed()
+        async with session.get(PATH.replace("/logs/", "/status/")) as response:
+            assert response.status == 200
+        known = watch.hits + 15  # much longer than a task may be missing otherwise
+        await scene.cluster.requests.wait_for(lambda _: watch.hits > known)
+        scene.cluster.faults.remove(watch)
+        lines = await reader.rest()
+    assert lines[:-1] == ["[late : s] late"]
