@@ -241,6 +241,20 @@ class Task:
         self._patch_task({"steps": list(self.steps.values()), **condition("False", reason, message)})
         self.remove_pod()
 
+    def refuse(self, reason: str, message: str) -> None:
+        """Its pod cannot be made; the TaskRun names none."""
+        self.remove_pod()
+        self._patch_task({"podName": "", "steps": [], **condition("False", reason, message)})
+
+    def evict(self, message: str) -> None:
+        """The node needs the room: the pod stays, without its containers and their logs."""
+        status = {"phase": "Failed", "reason": "Evicted", "message": message, "containerStatuses": []}
+        self._states = {}
+        for name in self._containers:
+            self.run.cluster.logs.finish(self.run.namespace, self.pod, name)
+        self.run.cluster.patch("pods", self.run.namespace, self.pod, {"status": status})
+        self._patch_task(condition("False", "Failed", message))
+
     def remove_pod(self) -> None:
         if self._there:
             self.run.cluster.delete("pods", self.run.namespace, self.pod)

@@ -28,6 +28,7 @@ _SHORT_SILENCE: Final = 1.0  # the same for a step that has nothing to say, for 
 _SIDECAR_GRACE: Final = 1.0  # seconds that sidecars may still print once their task is over
 _PATIENCE: Final = 30.0  # seconds between two looks when nothing seems to change
 _HIDDEN: Final = "sidecar-tekton-log-results"
+_FROM_OUTSIDE: Final = frozenset({"TaskRunCancelled", "Cancelled", "TaskRunTimeout"})
 
 
 class Surroundings(Protocol):
@@ -81,7 +82,8 @@ class PodRecorder:
         if self.replaced:  # what its TaskRun says is about another pod
             return
         self._tell_exits()
-        if trouble := self._trouble():
+        attempt = self._attempt()
+        if trouble := self._trouble() or (failure_of(attempt) if attempt is not None else ""):
             self._tell(f"{label}: {trouble}")
 
     # Containers
@@ -309,6 +311,16 @@ def exit_of(step: StepState) -> str:
         return {"TaskRunCancelled": "was cancelled", "TaskRunTimeout": "timed out"}.get(step.reason, "")
     reason = f" ({step.reason})" if step.reason not in ("", "Error", "Completed") else ""
     return f"exited {step.exit_code}{reason}"
+
+
+def failure_of(attempt: Attempt) -> str:
+    """Why an attempt failed of which no step failed: its pod was refused or evicted, a result is missing; "" for any other."""
+    condition = attempt.condition
+    if condition is None or condition.status != "False" or condition.reason in _FROM_OUTSIDE:
+        return ""
+    if any(step.exit_code and step.termination_reason != "Continued" for step in attempt.steps):
+        return ""
+    return condition.message or condition.reason
 
 
 def step_name(container: str) -> str:

@@ -23,7 +23,7 @@ from listener.cluster.names import Key
 from listener.cluster.objects import Attempt, Child, PipelineRun, Pod, TaskRun
 from listener.cluster.runs import Runs
 from listener.cluster.summary import RunSummary, summarize, task_labels
-from listener.logs.pod import PodRecorder
+from listener.logs.pod import PodRecorder, failure_of
 from listener.logs.spool import Source, Spool
 
 _CHILD_LAG: Final = 5.0  # seconds that a TaskRun may be missing from the watch although its run names it
@@ -164,6 +164,8 @@ class Recorder:
                 if not task.attempt.done:
                     yield ""
                 for number, attempt in enumerate((*task.retries, task.attempt), start=1):
+                    if not attempt.pod and (why := failure_of(attempt)):
+                        self._tell_of(label, f"{label}: {why}", task=child.task)
                     if attempt.pod and not self._is_followed(branch, attempt.pod):
                         ready.append((attempt.started, label, child, task, number, attempt))
                 if task.attempt.done and branch.is_read(task):

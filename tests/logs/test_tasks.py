@@ -239,3 +239,30 @@ async def test_case_19_an_init_container_that_fails_is_shown_without_extra_flags
         lines = await read(session, PATH)
     assert "[t : place-scripts] cannot write /tekton/scripts" in lines
     assert lines[-1].startswith("# verdict: Failed")
+
+
+async def test_a_task_whose_pod_is_refused_says_why(scene: Scene) -> None:
+    """No pod, no log: a service account that does not exist, a quota that is used up."""
+    why = 'failed to create task run pod "x": pods "x" is forbidden: exceeded quota: team-a. Maybe invalid TaskSpec'
+    run = Run(scene.cluster)
+    run.task("build").refuse("PodCreationFailed", why)
+    run.fail()
+    async with serving(scene) as (_, session):
+        lines = await read(session, PATH)
+    assert lines[0] == f"# build: {why}"
+    assert lines[1].endswith("build: PodCreationFailed)")
+    assert len(lines) == 2
+
+
+async def test_a_task_whose_pod_is_evicted_says_why(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("build")
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        task.say("s", "compiling\n")
+        assert await reader.line() == "[build : s] compiling"
+        why = "The node was low on resource: ephemeral-storage."
+        task.evict(why)
+        run.fail()
+        lines = await reader.rest()
+    assert f"# build: {why}" in lines
+    assert lines[-1].startswith("# verdict: Failed")
