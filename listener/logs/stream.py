@@ -20,7 +20,7 @@ from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.runs import Runs
 from listener.logs.blocks import START, Block, Place, block, tail_of
-from listener.logs.recordings import Recording, Recordings
+from listener.logs.recordings import Recording, Recordings, RefusedError
 from listener.logs.spool import End
 from listener.logs.view import View, passing, verdict
 
@@ -96,14 +96,18 @@ class Logs:
         )
         view = View(colour=colour, task=task, step=step, timestamps=timestamps, ndjson=ndjson)
         end: End | None = None
-        async with contextlib.aclosing(self._pieces(key, query, view)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, End):
-                    end = piece
-                elif isinstance(piece, _Passing):
-                    yield passing(piece, view)
-                elif data := piece.after(query.start):
-                    yield data
+        try:
+            async with contextlib.aclosing(self._pieces(key, query, view)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, End):
+                        end = piece
+                    elif isinstance(piece, _Passing):
+                        yield passing(piece, view)
+                    elif data := piece.after(query.start):
+                        yield data
+        except (CutError, RefusedError) as error:  # whoever reads this learns why, and not only whoever reads our log
+            yield passing(f"interrupted: {error}", view)
+            raise
         if end is None:
             raise CutError("the recording broke off")
         yield verdict(end, view)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.hearing import hearing
@@ -137,3 +139,18 @@ async def test_limits_and_recording_change_with_the_configuration(scene: Scene) 
             scene.write_config()
             service.reloader.ask()
             await heard.logged(kept)
+
+
+async def test_a_log_for_which_the_disk_has_no_room_is_cut_and_says_why(scene: Scene, tmp_path: Path) -> None:
+    run = Run(scene.cluster)
+    run.task("build").complete()
+    run.succeed()
+    scene.more = "logs: {spool_folder: spool}\n"
+    (tmp_path / "spool").mkdir()
+    async with serving(scene) as (_, session):
+        (tmp_path / "spool").rmdir()
+        async with reading(session, run.path) as reader:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reader.rest()
+    assert len(reader.passing) == 1
+    assert reader.passing[0].startswith("# ... interrupted: there is no room for its log here: ")
