@@ -241,6 +241,15 @@ class Task:
         self._patch_task({"steps": list(self.steps.values()), **condition("False", reason, message)})
         self.remove_pod()
 
+    def fail_init(self, container: str, message: str) -> None:
+        """An init container fails: the pod does too, and its steps never begin."""
+        self.run.cluster.logs.finish(self.run.namespace, self.pod, container)
+        self._states[container] = {"terminated": {"exitCode": 1}}
+        self._show("Failed")
+        waiting = {"reason": "PodInitializing"}
+        steps = [{"name": s, "container": c, "waiting": waiting} for c, s in self._containers.items() if s]
+        self._patch_task({"steps": steps, **condition("False", "Failed", message)})
+
     def refuse(self, reason: str, message: str) -> None:
         """Its pod cannot be made; the TaskRun names none."""
         self.remove_pod()

@@ -223,12 +223,15 @@ class PodRecorder:
         await self._around.changed(timeout=timeout)
 
     def _never_started(self, container: str) -> bool:
-        """True for a step that had no chance to print: its image never came, the task ended before, or a step before it failed in a
-        way that it was never told of (out of memory), so that it waits for its turn until its pod goes."""
+        """True for a step that had no chance to print: its image never came, the task ended before its container began (an init container
+        failed), or a step before it failed in a way that it was never told of (out of memory), so that it waits for its turn until
+        its pod goes."""
         attempt = self._attempt()
         steps = attempt.steps if attempt is not None else ()
         step = next((s for s in steps if s.container == container), None)
         if step is None or step.termination_reason == "Skipped" or self._trouble():
+            return True
+        if attempt is not None and attempt.done and step.waiting_reason:
             return True
         broken = step_at_fault(steps)
         return broken is not None and not step.terminated and steps.index(broken) < steps.index(step)

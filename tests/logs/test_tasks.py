@@ -241,6 +241,21 @@ async def test_case_19_an_init_container_that_fails_is_shown_without_extra_flags
     assert lines[-1].startswith("# verdict: Failed")
 
 
+async def test_after_a_failed_init_container_no_log_of_a_step_is_missed(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("t", "compile", inits=("prepare",), started=False)
+    async with serving(scene) as (_, session), reading(session, PATH) as reader:
+        task.say("prepare", "no space left on device\n")
+        task.wait("step-compile", "PodInitializing")
+        task.fail_init("prepare", 'init container failed, "prepare" exited with code 1')
+        run.fail()
+        lines = await reader.rest()
+    assert lines[:-1] == [
+        "[t : prepare] no space left on device",
+        '# t: init container failed, "prepare" exited with code 1',
+    ]
+
+
 async def test_a_task_whose_pod_is_refused_says_why(scene: Scene) -> None:
     """No pod, no log: a service account that does not exist, a quota that is used up."""
     why = 'failed to create task run pod "x": pods "x" is forbidden: exceeded quota: team-a. Maybe invalid TaskSpec'
