@@ -93,10 +93,11 @@ class PodRecorder:
         async with asyncio.TaskGroup() as group:
             beside = {c.name: group.create_task(self._record_beside(c.name)) for c in containers if _is_beside(c)}
             readers = [_Reader(name) for name in steps]
-            releases = []
+            over = group.create_task(self._until_task_is_over())
+            releases = [over]
             for reader in readers:
                 reading = group.create_task(self._read_ahead(reader))
-                releases.append(group.create_task(self._release(reader, reading)))
+                releases.append(group.create_task(self._release(reader, reading, over)))
             for reader in readers:
                 await self._record_step(reader)
             for container in self._containers() or containers:
@@ -154,10 +155,14 @@ class PodRecorder:
             reader.ended = True
         await reader.put(None)
 
-    async def _release(self, reader: _Reader, reading: asyncio.Task[None]) -> None:
-        """Give up a step that stays silent when the task is over."""
+    async def _until_task_is_over(self) -> None:
+        """Once for all steps: each change wakes whoever waits for one, and there may be hundreds of pods."""
         while not self._is_over():
             await self._around.changed(timeout=_PATIENCE)
+
+    async def _release(self, reader: _Reader, reading: asyncio.Task[None], over: asyncio.Task[None]) -> None:
+        """Give up a step that stays silent when the task is ``over``."""
+        await asyncio.wait([over])
         while not reader.ended:
             before = reader.chunks
             await asyncio.sleep(_SILENCE if not self._never_started(reader.container) else _SHORT_SILENCE)

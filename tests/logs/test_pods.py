@@ -101,3 +101,17 @@ async def test_while_tasks_cannot_be_watched_one_that_is_not_to_be_seen_is_not_t
         scene.cluster.faults.remove(watch)
         lines = await reader.rest()
     assert lines[:-1] == ["[late : s] late"]
+
+
+async def test_a_pod_waits_for_its_tasks_end_once_however_many_steps_it_has(scene: Scene) -> None:
+    run = Run(scene.cluster)
+    task = run.task("build", *(f"s{number}" for number in range(20)))
+    async with serving(scene) as (service, session), reading(session, PATH) as reader:
+        task.say("s0", "first\n")
+        await reader.until("first")
+        recorder = service.recordings._recordings[run.uid]._recorder
+        assert recorder is not None
+        assert 0 < len(recorder._waiting) < 5
+        task.complete()
+        run.succeed()
+        assert len(await reader.rest()) == 1
