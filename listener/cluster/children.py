@@ -7,25 +7,20 @@ the run's verdict was seen holds the verdicts of its tasks.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
 import msgspec
 
-from listener.cluster.client import Cluster, collection_path
+from listener.cluster.client import Cluster, UnreachableError, collection_path
 from listener.cluster.decode import decode_task_run
 from listener.cluster.objects import MalformedError, PipelineRun, TaskRun
+from listener.cluster.wire import PAGE_SIZE, read_page
 
 log = logging.getLogger(__name__)
 
-_MAX_TASK_RUNS: Final = 500
-
-
-class _List(msgspec.Struct):
-    items: list[msgspec.Raw] | None = None
-
-
-_LIST: Final = msgspec.json.Decoder(_List)
+_MAX_TASK_RUNS: Final = 2000
 
 
 def run_selector(run_name: str) -> str:
@@ -38,15 +33,19 @@ async def read_task_runs(cluster: Cluster, run: PipelineRun, *, timeout: float =
 
     TaskRuns of an earlier run with the same name are left out, one that cannot be read is skipped.
     """
-    body = await cluster.get(
-        collection_path("taskruns", run.namespace),
-        params={"labelSelector": run_selector(run.name), "limit": str(_MAX_TASK_RUNS)},
-        timeout=timeout,
-    )
+    path = collection_path("taskruns", run.namespace)
+    params = {"labelSelector": run_selector(run.name), "limit": str(PAGE_SIZE)}
+    items: list[msgspec.Raw] = []
     try:
-        items = _LIST.decode(body).items or []
-    except msgspec.DecodeError:
-        return []
+        async with asyncio.timeout(timeout):
+            while True:
+                page = read_page(await cluster.get(path, params=params, timeout=timeout), where=path)
+                items += page.items or ()
+                if not page.metadata.continue_ or len(items) >= _MAX_TASK_RUNS:
+                    break
+                params["continue"] = page.metadata.continue_
+    except TimeoutError:
+        raise UnreachableError(f"{path}: no answer in time") from None
     found: dict[str, TaskRun] = {}
     for raw in items:
         try:

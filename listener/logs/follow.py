@@ -202,7 +202,7 @@ async def follow(cluster: Cluster, pod: Key, container: str, watched: Watched) -
             refused = True
             if error.status == 404:
                 lost = "its pod is gone"
-            elif watched.phase() is Phase.GONE:
+            elif watched.phase() is Phase.GONE or (over and error.status == 403):
                 lost = str(error)
             log.debug("%s %s: %s", pod, container, error)
         except ClusterError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import struct
@@ -47,10 +48,8 @@ _PARAMETERS: Final = {
 _MOST_LINES: Final = 10_000_000
 _AT_ONCE: Final = 32 * 1024  # bytes that a connection takes without waiting when it holds none: half of its bound
 _FAREWELL: Final = 1.0  # seconds for a reader to take the last words
-_STOPPED: Final = b"# interrupted: the listener is stopping, the run goes on; ask again for its log\n"
-_OVERDUE: Final = (
-    b"# interrupted: this stream was open for as long as is allowed here; ask again, with ?from= if you like\n"
-)
+_STOPPED: Final = "the listener is stopping, the run goes on; ask again for its log"
+_OVERDUE: Final = "this stream was open for as long as is allowed here; ask again, with ?from= if you like"
 _NDJSON: Final = "application/x-ndjson"
 _HEADERS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
@@ -233,11 +232,13 @@ async def cut_all(app: web.Application) -> None:
     await asyncio.gather(*(_tell_and_cut(one.request, one.response, _STOPPED) for one in app[STREAMS]))
 
 
-async def _tell_and_cut(request: web.Request, response: web.StreamResponse, words: bytes) -> None:
+async def _tell_and_cut(request: web.Request, response: web.StreamResponse, why: str) -> None:
+    ndjson = response.headers["Content-Type"] == _NDJSON
+    words = json.dumps({"interrupted": why}) if ndjson else f"# interrupted: {why}"
     # What is written is whole lines, each piece at once, so this one cannot come into the middle of another.
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(_FAREWELL):
-            await response.write(words)
+            await response.write(f"{words}\n".encode())
     transport = request.transport
     if transport is not None and transport.get_write_buffer_size():
         _cut(request)

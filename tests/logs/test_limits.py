@@ -64,6 +64,17 @@ async def test_a_stream_that_is_open_for_too_long_is_told_so_and_cut(scene: Scen
     assert lines[-1].startswith(b"# interrupted: this stream was open for as long as is allowed here")
 
 
+async def test_a_reader_of_ndjson_is_told_so_in_an_object(scene: Scene) -> None:
+    scene.more = "\nlogs: {longest: 1s}\n"
+    run = Run(scene.cluster)
+    run.task("build").say("s", "hello\n")
+    as_json = ("-H", "Accept: application/x-ndjson")
+    async with serving(scene) as (service, _), curl(service.port, PATH, *as_json) as reader:
+        lines, code = await reader.end()
+    assert code == 18
+    assert json.loads(lines[-1])["interrupted"].startswith("this stream was open for as long as is allowed here")
+
+
 async def test_a_run_that_prints_more_than_is_kept_says_so_and_still_has_its_verdict(scene: Scene) -> None:
     scene.more = "\nlogs: {spool_bytes: 1MiB}\n"
     run = Run(scene.cluster)

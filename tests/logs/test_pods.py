@@ -115,3 +115,15 @@ async def test_a_pod_waits_for_its_tasks_end_once_however_many_steps_it_has(scen
         task.complete()
         run.succeed()
         assert len(await reader.rest()) == 1
+
+
+async def test_a_log_that_may_not_be_read_is_told_of_with_the_clusters_words(scene: Scene) -> None:
+    scene.cluster.faults.add(
+        Fault(verb="log", status=403, body=b'{"reason":"Forbidden","message":"no pods/log for you"}')
+    )
+    run = Run(scene.cluster)
+    run.task("build").complete()
+    run.succeed()
+    async with serving(scene) as (_, session):
+        lines = await read(session, PATH)
+    assert lines[0] == "# build › s: no log, 403 Forbidden: no pods/log for you"
