@@ -1,4 +1,5 @@
-"""What a Git host's answer means: try again, wait, or give up. The rules that GitLab and GitHub share.
+"""What a Git host's answer means: try again, wait, or give up. The rules that all hosts share,
+and what must hold before one is asked at all.
 
 Retryable: network trouble, timeouts, 408, 425, 429, every 5xx, and 401, which waits for another token. Everything else that is not
 success is permanent: the same request will get the same answer. 201 is success whatever comes with it: the status is there. Nothing
@@ -21,15 +22,24 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
-from notifiers.base import NotifierError, PermanentError, RateLimit, RetryableError, UnauthorizedError
+from notifiers.base import CommitStatus, NotifierError, PermanentError, RateLimit, RetryableError, UnauthorizedError
 from notifiers.session import AnswerTooLongError, OneRequestSession, RedirectRefusedError
-from notifiers.text import cut
+from notifiers.text import cut, is_sha
 
 MAX_RETRY_AFTER: Final = 3600.0  # seconds; a host that asks for more is asked again after this
 CREATED: Final = 201
 _RETRYABLE: Final = frozenset({408, 425, 429})
 _SAID: Final = 300  # characters of a host's own message that are worth repeating
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def check_place(status: CommitStatus, *, why_not: str | None, host: str, what: str = "repository") -> None:
+    """Raises ``PermanentError`` for a status whose repository or commit must not get into a URL; ``why_not``: what ``check_repository``
+    says of it, ``what``: the host's word for a repository. Before every request, whatever was checked before."""
+    if why_not is not None:
+        raise PermanentError(f"{host}: {cut(status.repository, 100)!r} cannot be a {what}: {why_not}")
+    if not is_sha(status.sha):
+        raise PermanentError(f"{host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

@@ -20,14 +20,24 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers.answers import CREATED, clamp, error_of, host_time, hostname, rate_limit, retry_after, said, trouble_of
+from notifiers.answers import (
+    CREATED,
+    check_place,
+    clamp,
+    error_of,
+    host_time,
+    hostname,
+    rate_limit,
+    retry_after,
+    said,
+    trouble_of,
+)
 from notifiers.base import (
     CommitStatus,
     HostSettings,
     Notifier,
     NotifierError,
     Outcome,
-    PermanentError,
     Receipt,
     RetryableError,
     UnauthorizedError,
@@ -37,7 +47,7 @@ from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
 from notifiers.session import OneRequestSession, base_url, verify_option
-from notifiers.text import cut, is_sha, usable_url
+from notifiers.text import cut, usable_url
 
 DESCRIPTION_LIMIT: Final = 140
 CONTEXT_LIMIT: Final = 255
@@ -139,10 +149,7 @@ class GitHubNotifier(Notifier):
     async def deliver(
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
-        if (why := self.check_repository(status.repository)) is not None:
-            raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a repository: {why}")
-        if not is_sha(status.sha):
-            raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
+        check_place(status, why_not=self.check_repository(status.repository), host=self._host)
         return await self._workers.call(
             lambda requester, session: self._deliver(requester, session, status),
             repository=status.repository,

@@ -17,7 +17,7 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
-from notifiers.answers import CREATED, error_of, hostname, rate_limit, trouble_of
+from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
     HostSettings,
@@ -31,7 +31,7 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession, base_url, verify_option
-from notifiers.text import cut, is_sha, usable_url
+from notifiers.text import cut, usable_url
 
 LIMIT: Final = 255  # characters of description, target_url, ref and name each
 STATES: Final = {
@@ -101,10 +101,7 @@ class GitLabNotifier(Notifier):
     async def deliver(
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
-        if (why := self.check_repository(status.repository)) is not None:
-            raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a project: {why}")
-        if not is_sha(status.sha):
-            raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
+        check_place(status, why_not=self.check_repository(status.repository), host=self._host, what="project")
         return await self._workers.call(
             lambda project_of, session: self._deliver(project_of, session, status, memo), until=until
         )

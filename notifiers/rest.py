@@ -15,14 +15,13 @@ from typing import Any, ClassVar, Final
 
 import requests
 
-from notifiers.answers import CREATED, error_of, hostname, rate_limit, trouble_of
+from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
     HostSettings,
     Notifier,
     NotifierError,
     Outcome,
-    PermanentError,
     RateLimit,
     Receipt,
     for_ever,
@@ -30,7 +29,6 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession, base_url, verify_option
-from notifiers.text import cut, is_sha
 
 _OK: Final = 200
 _MESSAGE: Final = (
@@ -120,10 +118,7 @@ class RestNotifier(Notifier):
     async def deliver(
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
-        if (why := self.check_repository(status.repository)) is not None:
-            raise PermanentError(f"{self._host}: {cut(status.repository, 100)!r} cannot be a repository: {why}")
-        if not is_sha(status.sha):
-            raise PermanentError(f"{self._host}: {cut(status.sha, 70)!r} is no commit: 40 or 64 hex digits are needed")
+        check_place(status, why_not=self.check_repository(status.repository), host=self._host)
         post = self.post(status)
         return await self._workers.call(
             lambda login, session: self._send(login, session, post), repository=status.repository, until=until
