@@ -1,56 +1,28 @@
-"""What a notifier is: the one contract between the listener and a Git host.
+"""What a notifier is: the one contract between the listener and a Git host, or a chat.
 
-The listener decides *what* a commit should say and *when* to say it; a notifier says it, once, to one host. It
-makes one HTTP request per status, never retries on its own and never sleeps: retrying, ordering and waiting
-belong to the listener, which learns from the error's type what to do. A notifier knows nothing of Tekton or
-Kubernetes, and nothing here imports the listener, so that a third party can ship one as a package of its own
+The listener decides *what* is to be said and *when*; a notifier says it, once, to one host. What it can say are reports (``reports.py``),
+of which it names those that it takes. It makes one HTTP request per status, and for other reports the number that its docstring names, never
+retries on its own and never sleeps: retrying, ordering and waiting belong to the listener, which learns from the error's type what to do. A
+notifier knows nothing of Tekton or Kubernetes, and nothing here imports the listener, so that a third party can ship one as a package of its own
 with an entry point in the group ``tekton_listener.notifiers``.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from notifiers.reports import CommitStatus, Message, Outcome
 
-class Outcome(enum.Enum):
-    """What became of a run so far, in words that every Git host's own states can be told from."""
-
-    QUEUED = "queued"  #: accepted, nothing has run yet
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"  #: a task failed
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    BROKEN = "broken"  #: the run could not be started: missing task, invalid pipeline, …
-    DELETED = "deleted"  #: the run was deleted before it finished
-
-    @property
-    def final(self) -> bool:
-        """True when nothing can follow."""
-        return self not in (Outcome.QUEUED, Outcome.RUNNING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitStatus:
-    """One thing to say about one commit.
-
-    ``description`` and ``target_url`` come at full length: only the notifier knows its host's limits and cuts.
-    """
-
-    repository: str  #: the path on the host, ``group/sub/project`` or ``owner/repo``; already validated
-    sha: str  #: 40 or 64 lower-case hex digits
-    context: str  #: the status's name on the commit: GitHub ``context``, GitLab ``name``
-    outcome: Outcome
-    description: str
-    target_url: str | None = None
-    ref: str | None = None  #: the branch or tag, where the run knows it
+__all__ = [
+    "Channel", "CommitStatus", "HostSettings", "Notifier", "NotifierError", "Outcome", "PermanentError", "RateLimit", "Receipt", "RetryableError",
+    "TooLateError", "UnauthorizedError", "clock", "for_ever",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +58,7 @@ class HostSettings:
     request_timeout: float = 8.0  #: seconds for connecting and for each wait for bytes
     threads: int = 4  #: requests in flight at once
     seconds_between_writes: float | None = None  #: None: what the kind of host asks for
+    options: Mapping[str, str] = field(default_factory=dict)  #: what only this kind knows: ``options:`` of the entry
 
 
 class NotifierError(Exception):
@@ -132,12 +105,13 @@ def for_ever() -> float:
 
 
 class Notifier(ABC):
-    """Delivers commit statuses to one host.
+    """Delivers reports to one host.
 
-    One instance per entry of ``hosts:``; ``deliver`` may be called concurrently from one event loop.
+    One instance per entry of ``hosts:`` or ``channels:``; ``deliver`` may be called concurrently from one event loop.
     """
 
     kind: ClassVar[str]  #: what ``kind:`` says in the configuration; also the entry point's name
+    reports: ClassVar[frozenset[type[CommitStatus]]] = frozenset({CommitStatus})  #: what ``deliver`` takes: just these
     write_interval: float = 0.0  #: seconds that the host wants between the end of one write and the next, per account
 
     @abstractmethod
@@ -149,6 +123,10 @@ class Notifier(ABC):
     def state(self, outcome: Outcome) -> str:
         """The host's own word for ``outcome``. Two outcomes with one word are one state to the host: the listener
         posts transitions between words, not between outcomes."""
+
+    def word(self, report: type[CommitStatus], outcome: Outcome) -> str:
+        """As ``state``, for any kind of report: a check run has other words than a status, and a chat has none of its own."""
+        return self.state(outcome) if report is CommitStatus else outcome.value
 
     @abstractmethod
     def check_repository(self, repository: str) -> str | None:
@@ -175,7 +153,8 @@ class Notifier(ABC):
     ) -> Receipt:
         """Post ``status`` with exactly one HTTP request. (Where a token can be fetched: one that is not refused with 401.)
 
-        ``memo`` is the last receipt's of the same repository, sha and context. ``until`` gives the time on ``clock()`` when
+        Its type is one of ``reports``; those that are more than a status may take more requests, see their docstrings.
+        ``memo`` is the last receipt's of the same report on the same repository, sha and context. ``until`` gives the time on ``clock()`` when
         another replica may begin to report this commit: no request may begin after it, and one that is under way is cut
         off then. It may move on meanwhile, so ask again. Raises ``RetryableError``, ``UnauthorizedError`` or
         ``PermanentError`` and nothing else (but ``asyncio.CancelledError``).
@@ -184,3 +163,19 @@ class Notifier(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let requests in flight end, within the request timeout, and free threads and connections."""
+
+
+class Channel(Notifier):
+    """A notifier that takes messages about any repository, and no statuses: chat, on-call, a webhook. An entry of ``channels:``.
+
+    A subclass gives ``kind``, ``__init__``, ``deliver`` and ``close``.
+    """
+
+    reports = frozenset({Message})
+
+    def state(self, outcome: Outcome) -> str:
+        return outcome.value
+
+    def check_repository(self, repository: str) -> str | None:
+        """None: a channel puts it into no URL."""
+        return None

@@ -8,9 +8,11 @@ again, so it is given connections that refuse redirects.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -76,6 +78,18 @@ _HINTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a report that is more than a status is said: its ``deliver`` takes PyGithub's requester, the report and the lane's memo, on a worker's
+    thread; it makes the requests that its docstring names and may raise whatever PyGithub does. ``hints``: what to do about a refusal, by status."""
+
+    deliver: Callable[[Requester, Any, str | None], Receipt]
+    hints: Mapping[int, str]
+
+
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
+
+
 class _Connection(HTTPRequestsConnectionClass):
     """What PyGithub sends with: our session. Its own ones would be sessions with retries, ``.netrc`` and redirects."""
 
@@ -113,6 +127,7 @@ class GitHubNotifier(Notifier):
     """Posts commit statuses to GitHub or one GitHub Enterprise server."""
 
     kind = "github"
+    reports = frozenset({CommitStatus, *_WAYS})
 
     def __init__(self, settings: HostSettings) -> None:
         self._api, self._web = api_and_web(base_url(settings, Consts.DEFAULT_BASE_URL))
@@ -150,8 +165,13 @@ class GitHubNotifier(Notifier):
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
         check_place(status, why_not=self.check_repository(status.repository), host=self._host)
+        way = _WAYS.get(type(status))
         return await self._workers.call(
-            lambda requester, session: self._deliver(requester, session, status),
+            lambda requester, session: (
+                self._deliver(requester, session, status)
+                if way is None
+                else self._by(way, requester, session, status, memo)
+            ),
             repository=status.repository,
             until=until,
         )
@@ -194,29 +214,50 @@ class GitHubNotifier(Notifier):
             raise error_of(self._host, session.answer.status_code, session.answer.text, session.answer.headers)
         return Receipt(rate_limit=rate_limit(session.answer.headers) if session.answer is not None else None)
 
+    def _by(
+        self, way: _Way, requester: Requester, session: OneRequestSession, report: CommitStatus, memo: str | None
+    ) -> Receipt:
+        """A report that is more than a status, said by the file that knows how."""
+        session.forget_answer()
+        try:
+            receipt = way.deliver(requester, report, memo)
+        except Exception as error:  # whatever the library raises for whatever the host sent
+            raise self._error(error, session, way.hints) from None
+        left = rate_limit(session.answer.headers) if session.answer is not None else None
+        return dataclasses.replace(receipt, rate_limit=left)
+
     def _failed(self, error: Exception, session: OneRequestSession) -> Receipt:
         """A receipt if the status was created all the same, else raises what the answer means."""
-        answer = session.answer
-        if answer is not None and answer.status_code == CREATED:
+        if session.answer is not None and session.answer.status_code == CREATED:
             return Receipt()
+        raise self._error(error, session, _HINTS) from None
+
+    def _error(self, error: Exception, session: OneRequestSession, hints: Mapping[int, str]) -> NotifierError:
+        answer = session.answer
         if answer is None or not isinstance(error, github.GithubException):
-            hint = _HINTS.get(answer.status_code, "") if answer is not None else ""
-            raise trouble_of(self._host, error, session, hint=hint) from None
+            hint = hints.get(answer.status_code, "") if answer is not None else ""
+            return trouble_of(self._host, error, session, hint=hint)
         if answer.status_code == 401 and self._token is None:
             what = f"{self._host} answered 401: {said(message_of(error.data))}"
             advice = "the token of the App's installation is refused, and so is a new one"
-            raise UnauthorizedError(f"{what}; {advice}", status=401) from None
-        raise refusal(self._host, answer.status_code, message_of(error.data), answer.headers) from None
+            return UnauthorizedError(f"{what}; {advice}", status=401)
+        return refusal(self._host, answer.status_code, message_of(error.data), answer.headers, hints=hints)
 
 
 def refusal(
-    host: str, status: int, message: str, headers: Mapping[str, str], *, now: float | None = None
+    host: str,
+    status: int,
+    message: str,
+    headers: Mapping[str, str],
+    *,
+    now: float | None = None,
+    hints: Mapping[int, str] = _HINTS,
 ) -> NotifierError:
-    """The error for GitHub's answer: like everybody's, but that its rate limits come as 403 too."""
+    """The error for GitHub's answer: like everybody's, but that its rate limits come as 403 too. ``hints``: what to do, by status."""
     if status in (403, 429) and (pause := rate_limit_pause(status, headers, message, now=now)) is not None:
         text = f"{host} answered {status}: {said(message) or 'rate limit'}; asked to wait {pause:.0f} s"
         return RetryableError(text, retry_after=pause, status=status)
-    return error_of(host, status, message, headers, hint=_HINTS.get(status, ""))
+    return error_of(host, status, message, headers, hint=hints.get(status, ""))
 
 
 def rate_limit_pause(

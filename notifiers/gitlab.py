@@ -8,9 +8,11 @@ before it, so the first answer's id is kept as memo and sent with every later st
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import gitlab
@@ -22,6 +24,7 @@ from notifiers.base import (
     CommitStatus,
     HostSettings,
     Notifier,
+    NotifierError,
     Outcome,
     PermanentError,
     Receipt,
@@ -56,6 +59,16 @@ _HINTS: Final = {
 _PROJECTS: Final = 32  # lazy projects kept per client: python-gitlab spends half a millisecond on making one
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a report that is more than a status is said: its ``deliver`` takes a lazy project, the report and the lane's memo, on a worker's
+    thread; it makes the requests that its docstring names and may raise whatever python-gitlab does. ``hints``: what to do about a refusal."""
+
+    deliver: Callable[[Project, Any, str | None], Receipt]
+    hints: Mapping[int, str]
+
+
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
 _ProjectOf = Callable[[str], Project]  # a path's lazy project, for which python-gitlab makes no request
 
 
@@ -63,6 +76,7 @@ class GitLabNotifier(Notifier):
     """Posts commit statuses to one GitLab."""
 
     kind = "gitlab"
+    reports = frozenset({CommitStatus, *_WAYS})
 
     def __init__(self, settings: HostSettings) -> None:
         self._url = base_url(settings, "https://gitlab.com")
@@ -102,8 +116,14 @@ class GitLabNotifier(Notifier):
         self, status: CommitStatus, *, memo: str | None = None, until: Callable[[], float] = for_ever
     ) -> Receipt:
         check_place(status, why_not=self.check_repository(status.repository), host=self._host, what="project")
+        way = _WAYS.get(type(status))
         return await self._workers.call(
-            lambda project_of, session: self._deliver(project_of, session, status, memo), until=until
+            lambda project_of, session: (
+                self._deliver(project_of, session, status, memo)
+                if way is None
+                else self._by(way, project_of, session, status, memo)
+            ),
+            until=until,
         )
 
     async def close(self) -> None:
@@ -148,21 +168,36 @@ class GitLabNotifier(Notifier):
         left = rate_limit(session.answer.headers) if session.answer is not None else None
         return Receipt(memo=str(pipeline) if type(pipeline) is int else None, rate_limit=left)
 
+    def _by(
+        self, way: _Way, project_of: _ProjectOf, session: OneRequestSession, report: CommitStatus, memo: str | None
+    ) -> Receipt:
+        """A report that is more than a status, said by the file that knows how."""
+        session.forget_answer()
+        try:
+            receipt = way.deliver(project_of(report.repository), report, memo)
+        except Exception as error:  # whatever the library raises for whatever the host sent
+            raise self._error(error, session, way.hints) from None
+        left = rate_limit(session.answer.headers) if session.answer is not None else None
+        return dataclasses.replace(receipt, rate_limit=left)
+
     def _failed(self, error: Exception, session: OneRequestSession, *, wanted: str) -> Receipt:
         """A receipt if the host shows ``wanted`` all the same, else raises what the answer means."""
-        if session.answer is not None and session.answer.status_code == CREATED:
-            return Receipt()
         status = session.answer.status_code if session.answer is not None else 0
-        hint = _HINTS.get(status, "")
+        if status == CREATED:
+            return Receipt()
+        if status == 400 and (found := _TRANSITION.search(_message(error))) and _is_there(wanted, found[1]):
+            return Receipt(already_there=True)
+        raise self._error(error, session, _HINTS) from None
+
+    def _error(self, error: Exception, session: OneRequestSession, hints: Mapping[int, str]) -> NotifierError:
+        status = session.answer.status_code if session.answer is not None else 0
         refused = isinstance(error, gitlab.exceptions.GitlabError) and error.response_code == status
         if session.answer is None or not refused:
-            raise trouble_of(self._host, error, session, hint=hint) from None
-        message = _text(getattr(error, "error_message", ""))
-        if status == 400 and (found := _TRANSITION.search(message)) and _is_there(wanted, found[1]):
-            return Receipt(already_there=True)
+            return trouble_of(self._host, error, session, hint=hints.get(status, ""))
+        message = _message(error)
         if status == 409 and "lock" in message.lower():  # "Resource lock": two requests at once, GitLab asks to repeat
-            raise RetryableError(f"{self._host} answered 409: {cut(message, 200)}", status=status) from None
-        raise error_of(self._host, status, message, session.answer.headers, hint=hint) from None
+            return RetryableError(f"{self._host} answered 409: {cut(message, 200)}", status=status)
+        return error_of(self._host, status, message, session.answer.headers, hint=hints.get(status, ""))
 
 
 def _is_there(wanted: str, current: str) -> bool:
@@ -186,6 +221,10 @@ def _fields(status: CommitStatus) -> dict[str, Any]:
     if status.ref and len(status.ref) <= LIMIT:
         fields["ref"] = status.ref
     return fields
+
+
+def _message(error: Exception) -> str:
+    return _text(getattr(error, "error_message", "")) if isinstance(error, gitlab.exceptions.GitlabError) else ""
 
 
 def _text(message: object) -> str:
