@@ -13,7 +13,7 @@ from typing import Final
 
 from listener.cluster.client import Cluster, own_namespace
 from listener.cluster.lease import Leases, Times
-from listener.config import Config, Host, Place, auth_from_environment, load, read_secret
+from listener.config import Config, Host, Place, Receiver, auth_from_environment, load, read_secret
 from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS
 from listener.config_problems import ConfigError, Problem
 from listener.links import Signer, keys_of
@@ -24,6 +24,7 @@ from listener.reporting.pacing import Pace
 from listener.web.auth import User
 from notifiers.base import HostSettings, Notifier
 from notifiers.registry import discover, known_kinds
+from notifiers.reports import CommitStatus, Message
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ def read_settings(path: Path, env: Mapping[str, str], *, kinds: Mapping[str, typ
     if user is None and not loaded.config.users:
         hint = "add users: to the file, or set AUTH_USERNAME and AUTH_PASSWORD"
         raise ConfigError([Problem(str(path), None, "users", "nobody may log in", hint)])
-    wanted = {host.kind for host in loaded.config.hosts.values()} - set(kinds)
+    receivers = [*loaded.config.hosts.values(), *loaded.config.channels.values()]
+    wanted = {receiver.kind for receiver in receivers} - set(kinds)
     return Settings(
         config=loaded.config,
         folder=path.parent,
@@ -77,37 +79,47 @@ def read_settings(path: Path, env: Mapping[str, str], *, kinds: Mapping[str, typ
     )
 
 
+def receivers_of(config: Config) -> dict[str, Receiver]:
+    """All that is written to, by name: ``hosts:`` and ``channels:``, whose names are different ones."""
+    return {**config.hosts, **config.channels}
+
+
 def build_notifiers(settings: Settings) -> dict[str, Notifier]:
-    """A notifier for each entry of ``hosts:``. Raises ``StartError`` that names the entry."""
-    notifiers: dict[str, Notifier] = {}
-    for name, host in settings.config.hosts.items():
-        notifiers[name] = build_notifier(name, host, settings)
-    return notifiers
+    """A notifier for each entry of ``hosts:`` and ``channels:``. Raises ``StartError`` that names the entry."""
+    return {name: build_notifier(name, entry, settings) for name, entry in receivers_of(settings.config).items()}
 
 
-def build_notifier(name: str, host: Host, settings: Settings) -> Notifier:
+def build_notifier(name: str, receiver: Receiver, settings: Settings) -> Notifier:
     """The notifier of one entry. Raises ``StartError``."""
-    if host.kind not in settings.kinds:
-        raise StartError(f"hosts.{name}: the notifier {host.kind} cannot be loaded, the log says why")
+    where = f"hosts.{name}" if isinstance(receiver, Host) else f"channels.{name}"
+    if receiver.kind not in settings.kinds:
+        raise StartError(f"{where}: the notifier {receiver.kind} cannot be loaded, the log says why")
+    kind, wanted = settings.kinds[receiver.kind], CommitStatus if isinstance(receiver, Host) else Message
+    if wanted not in kind.reports:
+        right = "channels" if isinstance(receiver, Host) else "hosts"
+        raise StartError(f"{where}: an entry of kind {receiver.kind} belongs below {right}:")
     try:
-        return settings.kinds[host.kind](_host_settings(name, host, settings))
+        return kind(_host_settings(name, receiver, settings))
     except (ValueError, OSError) as error:
-        raise StartError(f"hosts.{name}: {error}") from None
+        raise StartError(f"{where}: {error}") from None
 
 
-def _host_settings(name: str, host: Host, settings: Settings) -> HostSettings:
+def _host_settings(name: str, receiver: Receiver, settings: Settings) -> HostSettings:
+    app = receiver if isinstance(receiver, Host) else None
+    key_file = app.private_key_file if app is not None else None
     return HostSettings(
         name=name,
-        url=host.url,
-        token_file=settings.folder / host.token_file if host.token_file else None,
-        token=settings.env.get(host.token_env) if host.token_env else None,
-        app_id=host.app_id,
-        private_key_file=settings.folder / host.private_key_file if host.private_key_file else None,
-        installation_id=host.installation_id,
-        ca_file=settings.folder / host.ca_file if host.ca_file else None,
-        request_timeout=host.timeout,
-        threads=host.threads,
-        seconds_between_writes=host.seconds_between_writes,
+        url=receiver.url,
+        token_file=settings.folder / receiver.token_file if receiver.token_file else None,
+        token=settings.env.get(receiver.token_env) if receiver.token_env else None,
+        app_id=app.app_id if app is not None else None,
+        private_key_file=settings.folder / key_file if key_file else None,
+        installation_id=app.installation_id if app is not None else None,
+        ca_file=settings.folder / receiver.ca_file if receiver.ca_file else None,
+        request_timeout=receiver.timeout,
+        threads=receiver.threads,
+        seconds_between_writes=receiver.seconds_between_writes,
+        options=receiver.options,
     )
 
 
@@ -205,6 +217,8 @@ def files_of(settings: Settings) -> list[Path]:
     names = [user.password_file for user in config.users]
     for host in config.hosts.values():
         names += [host.token_file, host.private_key_file, host.ca_file]
+    for channel in config.channels.values():
+        names += [channel.token_file, channel.ca_file]
     names.append(config.signed_links.key_file if config.signed_links is not None else None)
     files = [settings.path] if settings.path is not None else []
     return files + [folder / name for name in names if name]

@@ -18,7 +18,8 @@ from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import MalformedError, PipelineRun
 from listener.cluster.outcome import outcome, sentence
 from listener.config import Config, ConfigError, auth_from_environment, load
-from listener.reporting.routing import Router, Target, Unroutable
+from listener.reporting.routing import Router, Unroutable
+from listener.reporting.target import Target
 from notifiers.base import HostSettings, Notifier
 from notifiers.registry import discover
 

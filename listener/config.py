@@ -19,12 +19,13 @@ from pydantic import ValidationError
 
 from listener.config_checks import Checks, Parts
 from listener.config_logs import LogSettings, Place
-from listener.config_model import Config, Host, Leases, Runs, Service, SignedLinks, User
+from listener.config_model import Channel, Config, Host, Leases, Receiver, Runs, Service, SignedLinks, User
 from listener.config_problems import ConfigError, Problem, problems_of
 from listener.config_secrets import read_secret
 from listener.config_yaml import parse_yaml
 
 __all__ = [
+    "Channel",
     "Config",
     "ConfigError",
     "Host",
@@ -33,6 +34,7 @@ __all__ = [
     "LogSettings",
     "Place",
     "Problem",
+    "Receiver",
     "Runs",
     "Service",
     "SignedLinks",

@@ -12,20 +12,14 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS, Place
-from listener.config_model import Config, Host, Leases, Model, Service, User
+from listener.config_model import Channel, Config, Host, Leases, Receiver, Service, User
 from listener.config_problems import Problem, did_you_mean
+from listener.config_reports import Model
 from listener.config_secrets import check_private_key, read_secret
 from listener.config_yaml import Document
 from listener.template import Template
+from notifiers.registry import needs_token
 
-BUILT_IN: Final = (
-    "gitlab",
-    "github",
-    "gitea",
-    "bitbucket",
-    "bitbucket-server",
-    "azure-devops",
-)  # kinds that need a token
 _APP: Final = (
     "app_id",
     "private_key_file",
@@ -42,18 +36,25 @@ class Parts:
     users: dict[int, User]
     hosts: dict[str, Host]
     services: dict[int, Service]
+    channels: dict[str, Channel]
     host_names: tuple[str, ...]  # also of hosts that are wrong
+    channel_names: tuple[str, ...]
 
     @classmethod
     def of(cls, data: Any) -> Parts:
-        hosts = data.get("hosts")
-        hosts = hosts if isinstance(hosts, dict) else {}
+        hosts, channels = _named(data.get("hosts")), _named(data.get("channels"))
         return cls(
             users=_valid(User, _numbered(data.get("users"))),
             hosts=_valid(Host, hosts),
             services=_valid(Service, _numbered(data.get("services"))),
+            channels=_valid(Channel, channels),
             host_names=tuple(hosts),
+            channel_names=tuple(channels),
         )
+
+
+def _named(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _numbered(value: Any) -> dict[int, Any]:
@@ -82,6 +83,8 @@ class Checks:
         self._check_users()
         for name, host in self._parts.hosts.items():
             self._check_host(name, host)
+        for name, channel in self._parts.channels.items():
+            self._check_channel(name, channel)
         for number, service in self._parts.services.items():
             self._check_service(number, service)
         self._check_order()
@@ -176,15 +179,29 @@ class Checks:
         where = ("hosts", name)
         if ":" in name or not name:
             self._problem(where, "a host's name has no ':'")
-        if host.kind not in self._kinds:
-            hint = did_you_mean(host.kind, self._kinds) or f"known are {', '.join(sorted(self._kinds))}"
-            self._problem((*where, "kind"), f"no notifier of kind {host.kind}", hint)
+        self._check_receiver(where, host)
         if any(getattr(host, field) is not None for field in _APP):
             self._check_app(where, host)
-        elif host.kind in BUILT_IN or host.token_file or host.token_env:
+        elif needs_token(host.kind) or host.token_file or host.token_env:
             self._one_of(where, "token_file", host.token_file, "token_env", host.token_env)
-        if host.url and host.url.startswith("http://"):
-            self.warn((*where, "url"), f"{host.url} is not encrypted: the token can be read on the way", "use https://")
+
+    def _check_channel(self, name: str, channel: Channel) -> None:
+        where = ("channels", name)
+        if name in self._parts.host_names:
+            self._problem(where, f"a host is called {name} as well", "each receiver needs a name of its own")
+        self._check_receiver(where, channel)
+        if channel.token_file or channel.token_env:
+            self._one_of(where, "token_file", channel.token_file, "token_env", channel.token_env)
+
+    def _check_receiver(self, where: tuple[str, str], receiver: Receiver) -> None:
+        if receiver.kind not in self._kinds:
+            hint = did_you_mean(receiver.kind, self._kinds) or f"known are {', '.join(sorted(self._kinds))}"
+            self._problem((*where, "kind"), f"no notifier of kind {receiver.kind}", hint)
+        if receiver.url and receiver.url.startswith("http://"):
+            what = "the token" if where[0] == "hosts" else "what is sent"
+            self.warn(
+                (*where, "url"), f"{receiver.url} is not encrypted: {what} can be read on the way", "use https://"
+            )
 
     def _check_app(self, where: tuple[str | int, ...], host: Host) -> None:
         first = next(field for field in _APP if getattr(host, field) is not None)
@@ -221,8 +238,41 @@ class Checks:
                     self._problem(spot, f"no host {host}", hint)
                 self._check_capture(spot, path, captures=captures)
         self._check_fallbacks(where, service)
-        for field in ("name", "commit", "ref", "context", "target_url"):
+        for field in ("name", "commit", "ref", "context", "target_url", "environment", "environment_url"):
             self._check_capture((*where, field), getattr(service, field) or "", captures=captures)
+        self._check_reports(where, service, captures=captures)
+
+    def _check_reports(self, where: tuple[str | int, ...], service: Service, *, captures: bool) -> None:
+        texts: dict[tuple[str | int, ...], str | None] = {
+            ("description",): service.description,
+            ("comment", "text"): service.comment.text if service.comment else None,
+        }
+        for number, rule in enumerate(service.notify):
+            spot = (*where, "notify", number)
+            texts[("notify", number, "text")] = rule.text
+            if rule.channel not in self._parts.channel_names:
+                known = ", ".join(self._parts.channel_names) or "none"
+                hint = did_you_mean(rule.channel, self._parts.channel_names) or f"channels: has {known}"
+                self._problem((*spot, "channel"), f"no channel {rule.channel}", hint)
+        for at, text in texts.items():
+            self._check_capture((*where, *at), text or "", captures=captures)
+        if service.environment_url and not service.environment:
+            self._problem((*where, "environment_url"), "there is no environment", "name it with environment:")
+        if service.optional_tasks and "tasks" not in service.report:
+            self.warn((*where, "optional_tasks"), "says nothing without report: [run, tasks]")
+        if "checks" in service.report:
+            self._check_checks((*where, "report"), service)
+
+    def _check_checks(self, where: tuple[str | int, ...], service: Service) -> None:
+        """GitHub's check runs can be written by a GitHub App alone; other hosts have none and get statuses."""
+        hosts = [self._parts.hosts.get(text.partition(":")[0]) for text in service.repository]
+        ours = [host for host in hosts if host is not None and host.kind == "github"]
+        if not ours and all(host is not None and needs_token(host.kind) for host in hosts):
+            self._problem(where, "checks are GitHub's, and the service reports to no host of kind github")
+        for host in ours:
+            if host.app_id is None:
+                hint = "give the host app_id and private_key_file, with the permission Checks: write"
+                self._problem(where, "checks can be written by a GitHub App only, and the host has a token", hint)
 
     def _check_fallbacks(self, where: tuple[str | int, ...], service: Service) -> None:
         """One for each host of ``repository`` at most."""
@@ -240,7 +290,9 @@ class Checks:
             seen.add(host)
 
     def _check_capture(self, where: tuple[str | int, ...], text: str, *, captures: bool) -> None:
-        if not captures and any(reference.source == "service" for reference in Template.parse(text).references):
+        if not captures and any(
+            reference.source == "service" for reference in Template.parse(text, facts=True).references
+        ):
             self._problem(where, "$(service) has no value", "capture it in runs.name, for example $(service)-run-*")
 
     def _check_order(self) -> None:
@@ -259,6 +311,10 @@ class Checks:
         for name in self._parts.hosts:
             if name not in used:
                 self.warn(("hosts", name), f"host {name} is not used by any service")
+        told = {rule.channel for service in self._parts.services.values() for rule in service.notify}
+        for name in self._parts.channels:
+            if name not in told:
+                self.warn(("channels", name), f"channel {name} is not used by any service", "add notify: to a service")
 
     def _check_files(self) -> None:
         for number, user in self._parts.users.items():
@@ -271,6 +327,11 @@ class Checks:
                 self._check_key(("hosts", name, "private_key_file"), host.private_key_file)
             if host.ca_file:
                 self._check_readable(("hosts", name, "ca_file"), host.ca_file)
+        for name, channel in self._parts.channels.items():
+            if channel.token_file:
+                self._check_secret(("channels", name, "token_file"), channel.token_file)
+            if channel.ca_file:
+                self._check_readable(("channels", name, "ca_file"), channel.ca_file)
 
     def _check_readable(self, where: tuple[str | int, ...], name: str) -> None:
         path = self._document.path.parent / name

@@ -6,9 +6,10 @@ import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from listener.config_logs import LogSettings
+from listener.config_reports import Model, Reports
 from listener.template import Template
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -119,10 +120,6 @@ EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class User(Model):
     """One who may read logs and states."""
 
@@ -138,14 +135,57 @@ class User(Model):
     ] = Field(description='Namespaces whose runs this user may read. ["*"] means all.')
 
 
-class Host(Model):
+class Receiver(Model):
+    """What hosts and channels have in common."""
+
+    kind: Text
+    url: Url | None = None
+    token_file: Text | None = None
+    token_env: EnvironmentName | None = Field(
+        None, description="Environment variable that holds the token, instead of token_file."
+    )
+    ca_file: Text | None = Field(None, description="PEM file with the certificate authority of a self-signed host.")
+    threads: int = Field(4, ge=1, le=32, description="Reports sent there at once.")
+    timeout: float = Field(
+        8.0,
+        ge=0.1,
+        le=60,
+        strict=False,
+        description="Seconds for connecting and for each wait for bytes; three times that for a whole request.",
+    )
+    seconds_between_writes: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        strict=False,
+        description="Pause after each report. Without it: 1 for github, as GitHub asks for; 0 for others.",
+    )
+    options: dict[Text, str] = Field(
+        default_factory=dict, description="What only this kind knows; its documentation names them. No secrets."
+    )
+
+
+class Channel(Receiver):
+    """Where messages about runs go: a chat, whoever is on call, a webhook."""
+
+    kind: Text = Field(description="apprise (chat, mail, on-call), webhook (CloudEvents), or what a plug-in adds.")
+    url: Url | None = Field(
+        None, description="Where a webhook is posted to. A URL that is a secret goes into token_file."
+    )
+    token_file: Text | None = Field(
+        None,
+        description=(
+            "apprise: a file with its URLs, one per line. webhook: a file with the key that events are signed with. Read again when"
+            " it changes. Relative to this file's folder."
+        ),
+    )
+
+
+class Host(Receiver):
     """A Git host that takes commit statuses."""
 
     kind: Text = Field(
-        description=(
-            "gitlab, github, gitea (and Forgejo), bitbucket (Cloud), bitbucket-server (Data Center), azure-devops, or what a"
-            " plug-in adds."
-        )
+        description="gitlab, github, another one of README's table of Git hosts, or what a plug-in adds."
     )
     url: Url | None = Field(
         None,
@@ -162,9 +202,6 @@ class Host(Model):
             " Azure DevOps: Code (status)."
         ),
     )
-    token_env: EnvironmentName | None = Field(
-        None, description="Environment variable that holds the token, instead of token_file."
-    )
     app_id: int | None = Field(
         None, ge=1, description="Number of a GitHub App with the permission Commit statuses: write, instead of a token."
     )
@@ -173,22 +210,6 @@ class Host(Model):
     )
     installation_id: int | None = Field(
         None, ge=1, description="The App's installation for all repositories. Without it: looked up for each owner."
-    )
-    ca_file: Text | None = Field(None, description="PEM file with the certificate authority of a self-signed host.")
-    threads: int = Field(4, ge=1, le=32, description="Statuses sent to this host at once.")
-    timeout: float = Field(
-        8.0,
-        ge=0.1,
-        le=60,
-        strict=False,
-        description="Seconds for connecting and for each wait for bytes; three times that for a whole request.",
-    )
-    seconds_between_writes: float | None = Field(
-        None,
-        ge=0,
-        le=60,
-        strict=False,
-        description="Pause after each status. Without it: 1 for github, as GitHub asks for; 0 for others.",
     )
 
 
@@ -206,7 +227,7 @@ class Runs(Model):
     )
 
 
-class Service(Model):
+class Service(Reports):
     """Runs of one service (or of a family of services) and the repository that they report to."""
 
     name: TemplateText = Field(description="A name for messages; $(service) for a family, see runs.name.")
@@ -308,6 +329,10 @@ class Config(Model):
         description="Who may read logs. AUTH_USERNAME and AUTH_PASSWORD in the environment add one for all namespaces.",
     )
     hosts: dict[str, Host] = Field(default_factory=dict, description="Git hosts by a name of your choice.")
+    channels: dict[str, Channel] = Field(
+        default_factory=dict,
+        description="Chats, on-call and webhooks by a name of your choice, for notify: of services.",
+    )
     services: Annotated[tuple[Service, ...], Field(strict=False)] = Field(
         (), description="Which runs report to which repository. The first match wins."
     )

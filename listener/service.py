@@ -30,6 +30,7 @@ from listener.assembly import (
     build_signer,
     files_of,
     read_settings,
+    receivers_of,
     users_of,
 )
 from listener.cluster.children import read_task_runs
@@ -44,9 +45,11 @@ from listener.config import Config
 from listener.links import PREFIX, Signer, scrubbed
 from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
+from listener.logs.tail import LogTail
 from listener.metrics import Metrics
 from listener.reload import Reloader, Signature, signature
 from listener.reporting.lane import Delivery
+from listener.reporting.ledger import CHECK, STATUS
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
@@ -117,6 +120,7 @@ class Service:
             router=self._router,
             notifiers=self._notifiers,
             read_task_runs=task_runs,
+            read_log_tail=lambda run, task_run, container: self._tail.read(run, task_run, container),
             workers=_workers(settings),
             pace=settings.pace,
             permit=self._shards.permit,
@@ -144,6 +148,7 @@ class Service:
         )
         self.runs.on_change(self._consider_recording)
         self.logs = Logs(self.runs, self.recordings)
+        self._tail = LogTail(cluster, self.logs)
         self.streams = Streams(_limits(config))
         self.metrics = Metrics(
             runs=self.runs,
@@ -207,6 +212,8 @@ class Service:
             return routed.service, ()
         origins = []
         for target in routed:
+            if target.aspect not in (STATUS, CHECK):
+                continue
             notifier = self._notifiers[target.host]
             origins.append(
                 Origin(
@@ -268,6 +275,7 @@ class Service:
                 gc.collect()
                 gc.freeze()
                 log.info("%d PipelineRuns known, %d lanes lead to commits", len(self.runs), len(self.reporter.lanes))
+                await self.reporter.all_known()
                 self._lanes = group.create_task(self.reporter.lanes.run(), name="lanes")
                 if self._settings.path is not None:
                     group.create_task(self.reloader.run(), name="reloader")
@@ -296,9 +304,10 @@ class Service:
         users, certificates, signer = Users(users_of(new)), _certificates(new), build_signer(new)
         notifiers: dict[str, Notifier] = {}
         try:
-            for name, host in new.config.hosts.items():
-                same = old.config.hosts.get(name) == host and self._certificates.get(name) == certificates.get(name)
-                notifiers[name] = self._notifiers[name] if same else build_notifier(name, host, new)
+            before = receivers_of(old.config)
+            for name, receiver in receivers_of(new.config).items():
+                same = before.get(name) == receiver and self._certificates.get(name) == certificates.get(name)
+                notifiers[name] = self._notifiers[name] if same else build_notifier(name, receiver, new)
         except StartError:
             await _close(n for name, n in notifiers.items() if n is not self._notifiers.get(name))
             raise
@@ -308,13 +317,13 @@ class Service:
         if _kept_where(old.config) != _kept_where(new.config):
             log.warning("logs: where logs are kept changes with the next start")
         self.streams.limits = _limits(new.config)
-        before, self._notifiers = self._notifiers, notifiers
+        replaced, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
         self._access.users, self._access.default_namespace = users, new.config.default_namespace
         self._signer, self._router = signer, self._route(new, notifiers, signer)
         await self.reporter.reconfigure(self._router, notifiers, workers=_workers(new), runs=lambda: self.runs)
         self._consider_recordings()
-        await _close(n for name, n in before.items() if n is not notifiers.get(name))
+        await _close(n for name, n in replaced.items() if n is not notifiers.get(name))
 
     # Stopping
 
@@ -367,15 +376,15 @@ def _kept_where(config: Config) -> tuple[object, ...]:
 
 
 def _workers(settings: Settings) -> dict[str, int]:
-    return {name: host.threads for name, host in settings.config.hosts.items()}
+    return {name: receiver.threads for name, receiver in receivers_of(settings.config).items()}
 
 
 def _certificates(settings: Settings) -> dict[str, Signature]:
     """Of each host's ca_file: connections keep what they have read, so a notifier is made anew for another one."""
     return {
-        name: signature([settings.folder / host.ca_file])
-        for name, host in settings.config.hosts.items()
-        if host.ca_file
+        name: signature([settings.folder / receiver.ca_file])
+        for name, receiver in receivers_of(settings.config).items()
+        if receiver.ca_file
     }
 
 

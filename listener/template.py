@@ -1,7 +1,8 @@
 """``$(…)``, Tekton's own notation, for values that a run brings: substitution and nothing else.
 
 No expressions, no attributes, no nesting: a value that itself holds ``$(…)`` stays text. A template is parsed once, when the configuration
-is read, so that a typing error is found there and with its position.
+is read, so that a typing error is found there and with its position. Texts for people (descriptions, comments, messages) may name more, for
+when they are written it is known what became of the run: ``FACTS``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ from typing import Final
 
 SOURCES: Final = ("params", "results", "labels", "annotations")
 RUN_FIELDS: Final = ("name", "namespace", "pipeline")
+#: What texts may say beyond: what became of the run, its commit, where it broke and what was printed last there.
+FACTS: Final = {
+    "run": (
+        "state", "event", "sentence", "duration", "created", "started", "completed", "reason", "message", "url", "tasks",
+    ),
+    "commit": ("sha", "short", "ref", "repository", "url"),
+    "failed": ("task", "step", "exit_code"),
+    "log": ("tail",),
+}  # fmt: skip
 
 _BRACKET: Final = re.compile(r"""(params|results|labels|annotations)\[(?:"([^"\]]+)"|'([^'\]]+)')\]""")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
@@ -45,8 +55,8 @@ class Template:
     parts: tuple[str | Reference, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Template:
-        """Raises ``ValueError`` that says at which character and what was perhaps meant."""
+    def parse(cls, text: str, *, facts: bool = False) -> Template:
+        """Raises ``ValueError`` that says at which character and what was perhaps meant. ``facts``: ``FACTS`` may be named, too."""
         parts: list[str | Reference] = []
         at = 0
         while (start := text.find("$(", at)) >= 0:
@@ -55,7 +65,7 @@ class Template:
                 raise ValueError(f"'$(' at character {start + 1} is not closed with ')'")
             if start > at:
                 parts.append(text[at:start])
-            parts.append(_reference(text[start + 2 : end], start + 1))
+            parts.append(_reference(text[start + 2 : end], start + 1, facts=facts))
             at = end + 1
         if at < len(text):
             parts.append(text[at:])
@@ -78,27 +88,40 @@ class Template:
                 return Missing(part)
         return "".join(rendered)
 
+    def fill(self, lookup: Callable[[Reference], str | None]) -> str:
+        """The text for people: a reference without a value leaves nothing behind."""
+        return "".join(part if isinstance(part, str) else lookup(part) or "" for part in self.parts)
+
     def __str__(self) -> str:
         return self.text
 
 
-def _reference(inside: str, position: int) -> Reference:
+def _reference(inside: str, position: int, *, facts: bool) -> Reference:
     if inside == "service":
         return Reference("service")
     if match := _BRACKET.fullmatch(inside):
         return Reference(match[1], match[2] or match[3])
     source, dot, name = inside.partition(".")
     where = f"$({inside}) at character {position}"
-    if source == "run" and name in RUN_FIELDS:
-        return Reference("run", name)
+    fields = _fields(facts=facts)
+    if name in fields.get(source, ()):
+        return Reference(source, name)
     if source in SOURCES and dot and _NAME.fullmatch(name):
         return Reference(source, name)
     if source in SOURCES:
         raise ValueError(f"{where}: write $({source}.NAME)")
-    known = [f"run.{field}" for field in RUN_FIELDS] if source == "run" else [*SOURCES, "run", "service"]
-    close = difflib.get_close_matches(inside if source == "run" else source, known, n=1)
-    everything = (
-        "params.NAME, results.NAME, labels.KEY, annotations.KEY, run.name, run.namespace, run.pipeline, service"
-    )
+    known = [f"{source}.{field}" for field in fields.get(source, ())] or [*SOURCES, *fields, "service"]
+    close = difflib.get_close_matches(inside if source in fields else source, known, n=1)
+    names = [f"{source}.{field}" for source, found in fields.items() for field in found]
+    everything = ", ".join(("params.NAME, results.NAME, labels.KEY, annotations.KEY", *names, "service"))
     hint = f"did you mean {close[0]}?" if close else f"known are {everything}"
+    if not facts and name in FACTS.get(source, ()):
+        hint = "that is known only in descriptions, comments and messages"
     raise ValueError(f"{where} is unknown; {hint}")
+
+
+def _fields(*, facts: bool) -> dict[str, tuple[str, ...]]:
+    """What may stand behind the dot, by what stands before it, where that is a closed list."""
+    if not facts:
+        return {"run": RUN_FIELDS}
+    return {**FACTS, "run": (*RUN_FIELDS, *FACTS["run"])}

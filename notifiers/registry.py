@@ -26,6 +26,12 @@ def known_kinds() -> frozenset[str]:
     return frozenset(entry.name for entry in importlib.metadata.entry_points(group=GROUP))
 
 
+def needs_token(kind: str) -> bool:
+    """Whether an entry of ``kind`` is to have a secret: a host that we know takes nothing from strangers, of a plug-in we cannot tell."""
+    entries = importlib.metadata.entry_points(group=GROUP, name=kind)
+    return any(entry.value.startswith(_OURS) for entry in entries)
+
+
 def discover(only: Collection[str] | None = None) -> dict[str, type[Notifier]]:
     """Notifier classes by kind; ``only``: the kinds to load, for a client library takes its memory (PyGithub: 15 MB).
 

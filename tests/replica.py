@@ -35,7 +35,7 @@ class Replica:
             self._line.set()
         self._line.set()
 
-    async def logged(self, text: str, *, times: int = 1, timeout: float = 20.0) -> str:
+    async def logged(self, text: str, *, times: int = 1, timeout: float = 60.0) -> str:
         """Wait until ``text`` stands in the log that often; gives the last of these lines."""
         async with asyncio.timeout(timeout):
             while len(found := [line for line in self.log if text in line]) < times:

@@ -26,18 +26,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from listener.cluster.objects import PipelineRun
+from listener.reporting.aspects import REPORTS
 from listener.reporting.hosts import Host
 from listener.reporting.lane import Compose, Delivery, Lane, Permit, Place
-from listener.reporting.ledger import OVERRULED, LaneKey, Record, read
+from listener.reporting.ledger import OVERRULED, STATUS, LaneKey, Record, read
 from listener.reporting.pacing import Pace
-from listener.reporting.routing import Target
 from listener.reporting.sending import Senders
 from listener.reporting.status import reported_outcome
+from listener.reporting.target import Target
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, clock, for_ever
 
 _ORPHANED: Final = 60.0  # seconds that another replica's lane is kept after its run was deleted, in case we take over
 _LANES_PER_TURN: Final = 256  # looked at before other tasks get the loop
 _NOT_HERE: Final = (403, 404)  # what a repository answers that does not have the commit, or not for this token
+_SILENT: Final = ""  # instead of the host's word: nothing is to be said
 _ELSEWHERE: Final = "elsewhere"  # instead of the host's word: shown on the fallback's lane, and to be silent here
 
 
@@ -52,6 +54,7 @@ class Lanes:
         on_delivery: Callable[[Delivery], None],
         on_overruled: Callable[[Lane, PipelineRun], None] = lambda *_: None,
         retarget: Callable[[PipelineRun, LaneKey], Target | None] = lambda *_: None,
+        judge: Callable[[Lane, Outcome], Outcome | None] = lambda _, what: what,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
@@ -59,9 +62,9 @@ class Lanes:
         """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane and a run that a younger
         one has overtaken there, before it hears of the younger one's delivery; both must be quick and not raise; ``retarget``
         says again what ``offer`` said, for it is forgotten once a state has arrived;
-        ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
+        ``judge``: what a lane that is no run's status says when its run is in a state, None for nothing; ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
         to a home, see ``offer``; without it for ever."""
-        self._on_overruled, self._retarget = on_overruled, retarget
+        self._on_overruled, self._retarget, self._judge = on_overruled, retarget, judge
         self._permit: Permit = permit or (lambda _: for_ever())
         self._lanes: dict[LaneKey, Lane] = {}
         self._orphans: deque[tuple[float, LaneKey]] = deque()
@@ -189,6 +192,8 @@ class Lanes:
             if lane.sent:  # over whatever the ledger of ``run`` remembers
                 known = None
         lane.sent = lane.said = False
+        if run.uid != lane.run.uid:
+            lane.born = time.time()
         lane.run, lane.target, lane.order, lane.deleted = run, target, run.order, False
         lane.shown, lane.refused = (known.state if known else None), None
         lane.attempts, lane.not_before, lane.ticket = 0, 0.0, 0
@@ -206,7 +211,7 @@ class Lanes:
         if self._nothing_to_say(lane, word) or not self._mine(lane):
             if queued:
                 lane.ticket = 0
-            if lane.shown in (word, _ELSEWHERE):
+            if lane.shown in (word, _ELSEWHERE) or word == _SILENT:
                 lane.target = None
             self._done(host, lane)
             if self._mine(lane):
@@ -230,11 +235,18 @@ class Lanes:
                 self._on_overruled(lane, run)
 
     def _nothing_to_say(self, lane: Lane, word: str) -> bool:
-        return lane.said or word in (lane.shown, lane.refused) or lane.shown in (OVERRULED, _ELSEWHERE)
+        said = word in (lane.shown, lane.refused, _SILENT)
+        return lane.said or said or lane.shown in (OVERRULED, _ELSEWHERE)
 
     def _wanted(self, lane: Lane) -> tuple[Outcome, str]:
         what = reported_outcome(lane.run, deleted=lane.deleted)
-        return what, self.hosts[lane.key.host].notifier.state(what)
+        notifier, aspect = self.hosts[lane.key.host].notifier, lane.key.aspect
+        if aspect != STATUS:
+            judged = self._judge(lane, what)
+            if judged is None:
+                return what, _SILENT
+            what = judged
+        return what, notifier.word(REPORTS[aspect], what)
 
     # What changes around them
 

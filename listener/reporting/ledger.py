@@ -39,17 +39,34 @@ _MAX_RECENT: Final = 4_096
 OVERRULED: Final = "overruled"
 
 
+# What of a run a lane tells: its state on the commit, as a status or as a check run, that of one of its tasks, or what goes beyond.
+STATUS: Final = ""
+CHECK: Final = "check"
+TASK: Final = "task"
+TASK_CHECK: Final = "task-check"
+COMMENT: Final = "comment"
+LABELS: Final = "labels"
+DEPLOYMENT: Final = "deployment"
+MESSAGE: Final = "message"
+
+
 class LaneKey(NamedTuple):
-    """A place on a Git host that shows one state: GitHub compares contexts without regard to case, and so do we."""
+    """A place on a Git host that shows one state: GitHub compares contexts without regard to case, and so do we.
+
+    Of messages each run has a lane of its own, its UID is the context; of deployments each environment.
+    """
 
     host: str
     repository: str
     sha: str
     context: str
+    aspect: str = STATUS
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256("\0".join(self).encode()).hexdigest()[:16]
+        """As it is written on runs; that of a status is what it was before there was anything else."""
+        parts = self if self.aspect else self[:4]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

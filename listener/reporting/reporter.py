@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -18,14 +19,19 @@ from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
 from listener.reporting import ledger as ledgers
+from listener.reporting.aspects import REPORTS, is_history, speaks, task_target
+from listener.reporting.compose import Composer, ReadLogTail, no_log, task_outcome
 from listener.reporting.guarantee import Guarantee
+from listener.reporting.history import Branch, History
 from listener.reporting.lane import Delivery, Lane, Permit
 from listener.reporting.lanes import Lanes
-from listener.reporting.ledger import OVERRULED, LaneKey, Ledger, Record
+from listener.reporting.ledger import CHECK, OVERRULED, STATUS, TASK, TASK_CHECK, LaneKey, Ledger, Record
 from listener.reporting.pacing import Pace
-from listener.reporting.routing import Router, Target, Unroutable
-from listener.reporting.status import ReadTaskRuns, commit_status
-from notifiers.base import CommitStatus, Notifier, clock, for_ever
+from listener.reporting.routing import Router, Unroutable
+from listener.reporting.status import ReadTaskRuns, reported_outcome
+from listener.reporting.target import Target
+from listener.reporting.tasks import Tasks
+from notifiers.base import Notifier, Outcome, clock, for_ever
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +50,7 @@ class Reporter:
         router: Router,
         notifiers: Mapping[str, Notifier],
         read_task_runs: ReadTaskRuns,
+        read_log_tail: ReadLogTail = no_log,
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
@@ -54,19 +61,32 @@ class Reporter:
         self.ledger = Ledger(cluster, on_settled=self._noted)
         self.guarantee = Guarantee(cluster, permit=self._permit)
         self.events = Events(cluster)
+        self.tasks = Tasks(read_task_runs, on_read=self._tasks_read)
+        self.history = History()
+        self.composer = Composer(
+            read_task_runs=read_task_runs,
+            read_log_tail=read_log_tail,
+            notifier_of=lambda host: self._notifiers.get(host),
+            first_target=lambda run: next(iter(self._targets(run).values()), None),
+            tasks=self.tasks,
+            history=self.history,
+        )
+        self._notifiers = notifiers
+        self._of_tasks: dict[str, dict[LaneKey, Target]] = {}  # by run UID: the lanes of its tasks
         self.lanes = Lanes(
             notifiers,
-            compose=self._compose,
+            compose=self.composer.compose,
             on_delivery=self._delivered,
             on_overruled=self._overruled,
             retarget=self._target,
+            judge=self._judge,
             workers=workers,
             pace=pace,
             permit=self._permit,
         )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
         self.seen = 0  #: runs seen, each once
-        self._router, self._read_task_runs, self._on_delivery = router, read_task_runs, on_delivery
+        self._router, self._on_delivery = router, on_delivery
         self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
         self._guaranteeing: set[str] = set()  # their UIDs, where the service guarantees delivery
         self._until_noted: dict[
@@ -79,6 +99,7 @@ class Reporter:
             group.create_task(self.ledger.run())
             group.create_task(self.guarantee.run())
             group.create_task(self.events.run())
+            group.create_task(self.tasks.run())
 
     async def flush(self) -> None:
         """Wait until what was delivered is noted and told; while ``run`` still runs."""
@@ -112,6 +133,7 @@ class Reporter:
         """
         await self.lanes.retire(notifiers)
         self.lanes.employ(notifiers, workers)
+        self._notifiers = notifiers
         old, self._router = self._router, router  # in one step with the above: a run that changes now finds both new
         for number, run in enumerate(list(runs()), start=1):
             self._route(run, self._targets(run, old))
@@ -125,12 +147,19 @@ class Reporter:
         for run in list(self._guarded.values()):
             self._guard(run)
 
+    async def all_known(self) -> None:
+        """Every run has been seen: what is news, compared with the runs before, can be told only now."""
+        if self._router.remembers:
+            await self.lanes.reconsider()
+
     def _targets(self, run: PipelineRun, router: Router | None = None) -> Mapping[LaneKey, Target]:
         """Where a run leads, or may lead. Asked anew each time, for there are very many runs."""
         routed = (router or self._router).route(run)
         return _NOWHERE if isinstance(routed, Unroutable) else _lanes_of(routed)
 
     def _target(self, run: PipelineRun, key: LaneKey) -> Target | None:
+        if key.aspect in (TASK, TASK_CHECK):
+            return self._of_tasks.get(run.uid, {}).get(key)
         return self._targets(run).get(key)
 
     def _route(self, run: PipelineRun, before: Mapping[LaneKey, Target]) -> None:
@@ -145,7 +174,9 @@ class Reporter:
             if key not in lanes:
                 self.lanes.withdraw(key, run, target)
         if routed:
+            self._remember(run, routed[0])
             self._offer(run, routed)
+        self._consider_tasks(run, routed)
         guaranteed = any(target.guaranteed for target in routed)
         if guaranteed or run.kept:
             self._guarded[run.uid] = run
@@ -169,8 +200,72 @@ class Reporter:
         # Who looks after a run knows how it ended, and takes the finalizer off only when that was said. What we know of one that
         # vanished unseen may be older than that.
         said = unseen and (run.kept or self._permit(_home(run, before)) <= clock())
-        for key, target in before.items():
+        for key, target in (*before.items(), *self._of_tasks.pop(run.uid, {}).items()):
             self.lanes.withdraw(key, run, target, said=said)
+        self.tasks.forget(run.uid)
+
+    # What goes beyond the run's status
+
+    def _remember(self, run: PipelineRun, first: Target) -> None:
+        if first.policy.remembers:
+            self.history.note(Branch.of(run, first), run, reported_outcome(run, deleted=False))
+
+    def _judge(self, lane: Lane, what: Outcome) -> Outcome | None:
+        """What a lane says that is no run's status, see ``Lanes``."""
+        run, aspect = lane.run, lane.key.aspect
+        if aspect == CHECK:
+            return what
+        target = lane.target or self._target(run, lane.key)
+        if target is None or (lane.shown is None and is_history(run, first_seen=lane.born)):
+            return None
+        if target.task:
+            return task_outcome(run, target, self.tasks.of(run.uid).get(target.task), deleted=lane.deleted)
+        return what if speaks(target, what, lambda: self.composer.previous(run)) else None
+
+    def _consider_tasks(self, run: PipelineRun, routed: Sequence[Target]) -> None:
+        """Have the states of its tasks read, where they are reported, by us, and may have changed."""
+        of_tasks = self._of_tasks.get(run.uid, {})
+        wanted = [target for target in routed if target.policy.tasks and target.aspect in (STATUS, CHECK)]
+        if not wanted:
+            for key, target in of_tasks.items():
+                self.lanes.withdraw(key, run, target)
+            self._of_tasks.pop(run.uid, None)
+            self.tasks.forget(run.uid)
+            return
+        if of_tasks:
+            self._offer_tasks(run, of_tasks)
+        settled = all(self._shown_before(run, target) for target in wanted) or is_history(run, first_seen=time.time())
+        if run.references and not (run.done and not of_tasks and settled) and self._is_ours(wanted[0].sha):
+            self.tasks.look(run)
+
+    def _is_ours(self, home: str) -> bool:
+        return self._permit(home) > clock()
+
+    def _shown_before(self, run: PipelineRun, target: Target) -> bool:
+        """The ledger says that every task's state has arrived, before this process began."""
+        records, notifier = ledgers.read(run), self._notifiers[target.host]
+        lanes = [task_target(target, task, label=task).lane for task in {child.task for child in run.references}]
+        found = [records.get(lane.digest) for lane in lanes]
+        pending = {notifier.word(REPORTS[lane.aspect], Outcome.RUNNING) for lane in lanes}
+        return all(record is not None and record.state not in pending for record in found)
+
+    def _tasks_read(self, run: PipelineRun) -> None:
+        targets = [target for target in self._targets(run).values() if target.policy.tasks]
+        lanes = {}
+        for target in targets:
+            if target.aspect in (STATUS, CHECK):
+                for task, state in self.tasks.of(run.uid).items():
+                    found = task_target(target, task, label=state.label)
+                    lanes[found.lane] = found
+        self._of_tasks[run.uid] = lanes
+        self._offer_tasks(run, lanes)
+        if run.uid in self._guarded:
+            self._guard(self._guarded[run.uid])
+
+    def _offer_tasks(self, run: PipelineRun, lanes: Mapping[LaneKey, Target]) -> None:
+        records = ledgers.read(run)
+        for key, target in lanes.items():
+            self.lanes.offer(key, target, run, known=records.get(key.digest))
 
     def _complain(self, run: PipelineRun, why: Unroutable) -> None:
         if self.unroutable.get(run.uid) == why:
@@ -185,11 +280,12 @@ class Reporter:
     def _guard(self, run: PipelineRun) -> None:
         lanes = self._targets(run)
         home = _home(run, lanes)
+        every = (*lanes, *self._of_tasks.get(run.uid, ()))
         if self._permit(home) <= clock():
             return
         keep = run.uid in self._guaranteeing and (
             any(run.uid in uids for uids in self._until_noted.values())
-            or not all(self.lanes.settled(key, run) for key in lanes)
+            or not all(self.lanes.settled(key, run) for key in every)
         )
         self.guarantee.want(run, keep, home=home)
 
@@ -198,9 +294,6 @@ class Reporter:
         self._guaranteeing.discard(uid)
 
     # What became of it
-
-    async def _compose(self, run: PipelineRun, target: Target, deleted: bool) -> CommitStatus:
-        return await commit_status(run, target, deleted=deleted, read_task_runs=self._read_task_runs)
 
     def _overruled(self, lane: Lane, run: PipelineRun) -> None:
         if (known := ledgers.read(run).get(lane.key.digest)) is None or known.state != OVERRULED:

@@ -18,8 +18,10 @@ from urllib.parse import quote, urlsplit
 
 from listener.cluster.objects import PipelineRun
 from listener.config import Config, Service
-from listener.reporting.ledger import LaneKey
-from listener.template import Missing, Reference, Template
+from listener.reporting.aspects import expand, policy_of
+from listener.reporting.target import Target
+from listener.reporting.values import Values
+from listener.template import Missing, Template
 from notifiers.base import Notifier
 
 _COMMIT: Final = re.compile(r"[0-9a-fA-F]{40}(?:[0-9a-fA-F]{24})?")
@@ -57,29 +59,6 @@ _REF_ANNOTATIONS: Final = ("pipelinesascode.tekton.dev/source-branch",)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One place that a run reports to."""
-
-    host: str
-    repository: str
-    sha: str
-    context: str
-    url: str | None = None
-    ref: str | None = None
-    service: str = ""
-    commit_from: str = ""  #: where the commit was found, for explanations
-    guaranteed: bool = False  #: the run must stay until its final status has arrived
-    fallback: Target | None = (
-        None  #: the same on another repository of the host, to try when this one has not the commit
-    )
-    no_fallback: str = ""  #: why there is none although the service names one
-
-    @property
-    def lane(self) -> LaneKey:
-        return LaneKey(self.host, self.repository, self.sha, sys.intern(self.context.casefold()))
-
-
-@dataclass(frozen=True, slots=True)
 class Unroutable:
     """A service claims the run, but the run does not say what is needed."""
 
@@ -111,6 +90,7 @@ class _Rule:
         link = service.target_url or (config.links if config.links not in ("page", "signed") else None)
         self.target_url = Template.parse(link) if link else None
         self.public_url = (config.public_url or "").rstrip("/")
+        self.policy = policy_of(service)
 
     def match(self, run: PipelineRun) -> str | None:
         """The service's name if it claims ``run``, else None."""
@@ -162,12 +142,17 @@ class Router:
                     return Unroutable(service, str(error))
         return ()
 
+    @property
+    def remembers(self) -> bool:
+        """Something that is told depends on how the run before ended."""
+        return any(rule.policy.remembers for rule in self._rules)
+
     def service_of(self, run: PipelineRun) -> str | None:
         """The service that claims ``run``, or None."""
         return next((service for rule in self._rules if (service := rule.match(run)) is not None), None)
 
     def _targets(self, rule: _Rule, service: str, run: PipelineRun) -> tuple[Target, ...]:
-        values = _Values(run, service)
+        values = Values(run, service)
         context = _line(_rendered(rule.context, values, "context"))
         ref = find_ref(rule.ref, run, values)
         url = _target_url(rule, run, values, self._page)
@@ -185,17 +170,19 @@ class Router:
                 service=service,
                 commit_from=place,
                 guaranteed=rule.service.deliver == "guaranteed",
+                policy=rule.policy,
+                page=rule.target_url is None,
             )
             targets.append(self._with_fallback(target, rule.fallbacks.get(wanted.host), values))
         taken = {(target.host, target.repository) for target in targets}
-        return tuple(
-            dataclasses.replace(target, fallback=None)
-            if target.fallback is not None and (target.host, target.fallback.repository) in taken
-            else target
-            for target in targets
-        )
+        places: list[Target] = []
+        for target in targets:
+            if target.fallback is not None and (target.host, target.fallback.repository) in taken:
+                target = dataclasses.replace(target, fallback=None)
+            places += expand(target, run, self._notifiers[target.host], values, first=not places)
+        return tuple(places)
 
-    def _with_fallback(self, target: Target, wanted: _Repository | None, values: _Values) -> Target:
+    def _with_fallback(self, target: Target, wanted: _Repository | None, values: Values) -> Target:
         """What is wrong with the fallback must not keep a run from the repository that it leads to."""
         if wanted is None:
             return target
@@ -205,7 +192,7 @@ class Router:
             return dataclasses.replace(target, no_fallback=str(error).removeprefix("repository: "))
         return dataclasses.replace(target, fallback=dataclasses.replace(target, repository=sys.intern(repository)))
 
-    def _repository(self, wanted: _Repository, values: _Values) -> str:
+    def _repository(self, wanted: _Repository, values: Values) -> str:
         path = _rendered(wanted.path, values, "repository")
         if wanted.whole:
             path = _path_of(path, host_url=self._host_urls[wanted.host], host=wanted.host)
@@ -225,32 +212,7 @@ class _NoRouteError(Exception):
     pass
 
 
-class _Values:
-    """What a run says for ``$(…)``; None where it says nothing."""
-
-    def __init__(self, run: PipelineRun, service: str) -> None:
-        self._run, self._service = run, service
-
-    def __call__(self, reference: Reference) -> str | None:
-        run = self._run
-        match reference.source:
-            case "params":
-                return run.params.get(reference.name)
-            case "results":
-                return run.results.get(reference.name)
-            case "labels":
-                return run.labels.get(reference.name)
-            case "annotations":
-                return run.annotations.get(reference.name)
-            case "run":
-                return {"name": run.name, "namespace": run.namespace, "pipeline": run.pipeline}.get(reference.name)
-            case "service":
-                return self._service
-            case _:
-                return None
-
-
-def find_commit(template: Template | None, run: PipelineRun, values: _Values, *, repository: str) -> tuple[str, str]:
+def find_commit(template: Template | None, run: PipelineRun, values: Values, *, repository: str) -> tuple[str, str]:
     """The run's commit in lower case, and the place it was found in. Raises ``_NoRouteError`` with what was looked at."""
     if template is not None:
         text = _rendered(template, values, "commit").strip()
@@ -288,7 +250,7 @@ def _commit_places(run: PipelineRun, repository: str) -> list[tuple[str, str]]:
     return places
 
 
-def find_ref(template: Template | None, run: PipelineRun, values: _Values) -> str | None:
+def find_ref(template: Template | None, run: PipelineRun, values: Values) -> str | None:
     """The run's branch or tag where it is known; a status is posted without one otherwise."""
     if template is not None:
         rendered = template.render(values)
@@ -302,14 +264,14 @@ def find_ref(template: Template | None, run: PipelineRun, values: _Values) -> st
     return _line(text.removeprefix("refs/heads/").removeprefix("refs/tags/")) or None
 
 
-def _target_url(rule: _Rule, run: PipelineRun, values: _Values, page: Callable[[PipelineRun], str]) -> str | None:
+def _target_url(rule: _Rule, run: PipelineRun, values: Values, page: Callable[[PipelineRun], str]) -> str | None:
     if rule.target_url is not None:
         rendered = rule.target_url.render(lambda reference: quote(values(reference) or "", safe="") or None)
         return None if isinstance(rendered, Missing) else rendered
     return f"{rule.public_url}{page(run)}" if rule.public_url else None
 
 
-def _rendered(template: Template, values: _Values, what: str) -> str:
+def _rendered(template: Template, values: Values, what: str) -> str:
     text = template.render(values)
     if isinstance(text, Missing):
         raise _NoRouteError(f"{what}: the run has no {text.reference}")

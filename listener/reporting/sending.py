@@ -18,7 +18,7 @@ from listener.reporting.hosts import Budgets, Host
 from listener.reporting.lane import Compose, Delivery, Lane, Permit
 from listener.reporting.ledger import LaneKey
 from listener.reporting.pacing import Budget, Pace
-from listener.reporting.routing import Target
+from listener.reporting.target import Target
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, RetryableError, TooLateError
 
 log = logging.getLogger(__name__)

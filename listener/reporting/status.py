@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from listener.cluster.client import ClusterError
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.outcome import outcome, sentence
-from listener.reporting.routing import Target
+from listener.reporting.target import Target
 from notifiers.base import CommitStatus, Outcome
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ async def commit_status(
 ) -> CommitStatus:
     """The status for ``target``. Asks for TaskRuns only where the sentence needs them; without an answer it says less."""
     what = reported_outcome(run, deleted=deleted)
-    task_runs = await _try_task_runs(run, read_task_runs) if what in _NEEDS_TASK_RUNS else []
+    task_runs = await try_task_runs(run, read_task_runs) if what in _NEEDS_TASK_RUNS else []
     return CommitStatus(
         repository=target.repository,
         sha=target.sha,
@@ -47,7 +47,8 @@ async def commit_status(
     )
 
 
-async def _try_task_runs(run: PipelineRun, read: ReadTaskRuns) -> list[TaskRun]:
+async def try_task_runs(run: PipelineRun, read: ReadTaskRuns) -> list[TaskRun]:
+    """The TaskRuns of ``run``, or none where the cluster does not give them: a report that says less is better than none."""
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(ClusterError),
         stop=stop_after_attempt(3),

@@ -18,7 +18,7 @@ from listener.reporting.lane import Delivery
 from listener.reporting.lanes import Lanes
 from listener.reporting.ledger import LaneKey, Record, read, written
 from listener.reporting.pacing import Pace
-from listener.reporting.routing import Target
+from listener.reporting.target import Target
 from notifiers.base import (
     CommitStatus,
     Notifier,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from listener.cluster.decode import decode_pipeline_run
 from listener.config import Config
-from listener.reporting.routing import Router, Target, Unroutable
+from listener.reporting.routing import Router, Unroutable
+from listener.reporting.target import Target
 from notifiers.base import HostSettings
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier

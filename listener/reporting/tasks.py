@@ -1,0 +1,183 @@
+"""The states of a run's tasks, where a service reports each of them: read when the run changes, kept while the run is there.
+
+Tekton touches a PipelineRun whenever one of its tasks begins or ends, so that is when its TaskRuns are listed anew: one request, however
+many tasks there are. Level-triggered: of changes that come while one list is on its way only the last counts. What cannot be read is tried again.
+Not told: tasks that have not begun, and such as their run ended before; a check that never comes is not a check that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from listener.cluster.client import ClusterError
+from listener.cluster.objects import PipelineRun, TaskRun
+from listener.cluster.outcome import duration
+from listener.cluster.summary import RunSummary, TaskSummary, summarize
+from listener.reporting.status import ReadTaskRuns
+from notifiers.reports import Outcome
+
+log = logging.getLogger(__name__)
+
+_READERS: Final = 4
+_TRIES: Final = 8
+_PAUSE: Final = (0.5, 30.0)  # seconds after the first failure, and at most
+_MAX_WAITING: Final = 20_000
+_STATES: Final = {
+    "waiting": Outcome.RUNNING,
+    "running": Outcome.RUNNING,
+    "queued": Outcome.RUNNING,
+    "succeeded": Outcome.SUCCEEDED,
+    "failed": Outcome.FAILED,
+    "timed_out": Outcome.TIMED_OUT,
+    "cancelled": Outcome.CANCELLED,
+    "deleted": Outcome.CANCELLED,
+    "broken": Outcome.BROKEN,
+    "unknown": Outcome.CANCELLED,
+}
+_WORST: Final = (
+    Outcome.BROKEN, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED, Outcome.RUNNING, Outcome.SUCCEEDED,
+)  # fmt: skip
+_HEADS: Final = {
+    Outcome.SUCCEEDED: "Passed in",
+    Outcome.FAILED: "Failed in",
+    Outcome.BROKEN: "Failed in",
+    Outcome.TIMED_OUT: "Timed out after",
+    Outcome.CANCELLED: "Cancelled after",
+}
+# Tekton's skippingReason (docs/pipelineruns.md) where the pipeline is written so; others mean that the run ended before.
+_BY_DESIGN: Final = {
+    "When Expressions evaluated to false": "its conditions do not hold",
+    "Parent Tasks were skipped": "a task before it was skipped",
+    "Matrix Parameters have an empty array": "its matrix is empty",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What became of one task of a pipeline: of a matrix, of all of it."""
+
+    outcome: Outcome
+    sentence: str
+    label: str  #: how the run's page calls it
+
+
+class Tasks:
+    """States by run. Run it with ``run()``, in a task that you own."""
+
+    def __init__(self, read: ReadTaskRuns, *, on_read: Callable[[PipelineRun], None]) -> None:
+        """``on_read`` hears of a run whose tasks are known anew; it must be quick."""
+        self._read, self._on_read = read, on_read
+        self._states: dict[str, dict[str, TaskState]] = {}
+        self._wanted: dict[str, PipelineRun] = {}  # by UID, to be read
+        self._reading: set[str] = set()
+        self._woken = asyncio.Event()
+
+    def look(self, run: PipelineRun) -> None:
+        """Read the tasks of ``run``, soon. With too many waiting the oldest wish is dropped; its run's next change brings it again."""
+        self._wanted.pop(run.uid, None)
+        self._wanted[run.uid] = run
+        if len(self._wanted) > _MAX_WAITING:
+            del self._wanted[next(iter(self._wanted))]
+        self._woken.set()
+
+    def of(self, uid: str) -> dict[str, TaskState]:
+        """The states of a run's tasks by their names in the pipeline; none where they were not read yet."""
+        return self._states.get(uid, {})
+
+    def forget(self, uid: str) -> None:
+        """The run is gone."""
+        self._states.pop(uid, None)
+        self._wanted.pop(uid, None)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_READERS):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            run = self._next()
+            if run is None:
+                self._woken.clear()
+                await self._woken.wait()
+                continue
+            self._reading.add(run.uid)
+            try:
+                await self._look(run)
+            finally:
+                self._reading.discard(run.uid)
+                if run.uid in self._wanted:
+                    self._woken.set()
+
+    def _next(self) -> PipelineRun | None:
+        uid = next((uid for uid in self._wanted if uid not in self._reading), None)
+        return self._wanted.pop(uid) if uid is not None else None
+
+    async def _look(self, run: PipelineRun) -> None:
+        pause = _PAUSE[0]
+        for attempt in range(1, _TRIES + 1):
+            try:
+                found = await self._read(run)
+                break
+            except ClusterError as error:
+                if run.uid in self._wanted:
+                    return  # a newer wish is there
+                if attempt == _TRIES:
+                    log.warning("%s: its tasks are not reported, its TaskRuns cannot be read: %s", run.key, error)
+                    return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _PAUSE[1])
+        self._states[run.uid] = task_states(run, found)
+        self._on_read(run)
+
+
+def task_states(run: PipelineRun, task_runs: list[TaskRun]) -> dict[str, TaskState]:
+    """The state of each task of ``run`` that has begun or was skipped, by its name in the pipeline. Pure."""
+    summary = summarize(run, task_runs)
+    groups: dict[str, list[TaskSummary]] = {}
+    for task in summary.tasks:
+        groups.setdefault(task.task, []).append(task)
+    states = {name: _state(group, summary) for name, group in groups.items()}
+    for skipped in summary.skipped:
+        if skipped.reason in _BY_DESIGN:
+            sentence = f"Skipped: {_BY_DESIGN[skipped.reason]}"
+            states.setdefault(skipped.task, TaskState(Outcome.SUCCEEDED, sentence, skipped.task))
+    return states
+
+
+def _state(group: list[TaskSummary], summary: RunSummary) -> TaskState:
+    found = [_STATES.get(task.state, Outcome.RUNNING) for task in group]
+    what = next(state for state in _WORST if state in found)
+    if any(not state.final for state in found):  # of a matrix: not before all of it has ended
+        what = Outcome.RUNNING if not summary.final else what
+    worst = next(task for task, state in zip(group, found, strict=True) if state is what or not state.final)
+    return TaskState(what, _sentence(group, worst, what), worst.label)
+
+
+def _sentence(group: list[TaskSummary], worst: TaskSummary, what: Outcome) -> str:
+    if what is Outcome.RUNNING:
+        done = sum(task.state == "succeeded" for task in group)
+        return f"Running: {done} of {len(group)} done" if len(group) > 1 else "Running"
+    took = duration(worst.started, worst.completed)
+    head = _HEADS[what]
+    text = f"{head} {took}" if took else head.split()[0] if what is not Outcome.TIMED_OUT else "Timed out"
+    if len(group) > 1:
+        text += f" · {sum(task.state == 'succeeded' for task in group)} of {len(group)} passed"
+    return text if what is Outcome.SUCCEEDED else f"{text}{_fault(worst)}"
+
+
+def _fault(task: TaskSummary) -> str:
+    if not task.attempts:
+        return ""
+    last = task.attempts[-1]
+    step = next((step for step in last.steps if step.state == "failed"), None)
+    if step is None:
+        return f": {last.message}" if last.message and last.state in ("failed", "timed_out") else ""
+    code = f" exited {step.exit_code}" if step.exit_code is not None else " failed"
+    tries = f" after {last.number} attempts" if last.number > 1 else ""
+    return f": {step.name}{code}{f' ({step.reason})' if step.reason else ''}{tries}"
