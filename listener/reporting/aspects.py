@@ -116,10 +116,10 @@ def _with_aspect(target: Target, aspect: str) -> Target:
     return dataclasses.replace(target, aspect=aspect, fallback=fallback)
 
 
-def is_history(run: PipelineRun, *, first_seen: float) -> bool:
-    """Whether ``run`` had ended long before this process first saw it (``time.time()``)."""
+def is_history(run: PipelineRun, *, now: float) -> bool:
+    """Whether ``run`` ended long before ``now`` (``time.time()``), when this process first saw it or was told to tell more of it."""
     ended = parse_time(run.completed)
-    return ended is not None and first_seen - ended.timestamp() > STALE
+    return run.done and ended is not None and now - ended.timestamp() > STALE
 
 
 def speaks(target: Target, what: Outcome, previous: Callable[[], Outcome | None]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -46,7 +45,7 @@ class Lane:
     """The state of one lane. Only ``Lanes``, its ``Senders`` and their hosts touch it."""
 
     __slots__ = (
-        "attempts", "born", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "place", "present", "refused", "run", "said",
+        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "place", "present", "refused", "run", "said",
         "sending", "sent", "shown", "since", "target", "ticket", "urgent",
     )  # fmt: skip
 
@@ -54,7 +53,6 @@ class Lane:
         self.key, self.run, self.home = key, run, home
         self.target: Target | None = target  # None once it has arrived: there may be very many of these
         self.order = run.order
-        self.born = time.time()  # when this process first saw ``run`` here
         self.present = True  # ``run`` is in the cluster and leads here
         self.others: Mapping[str, PipelineRun] = _NO_RUNS  # other runs in the cluster that lead here, by UID
         self.overruled: frozenset[str] = frozenset()  # UIDs of those that were told that a younger one rules

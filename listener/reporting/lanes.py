@@ -192,8 +192,6 @@ class Lanes:
             if lane.sent:  # over whatever the ledger of ``run`` remembers
                 known = None
         lane.sent = lane.said = False
-        if run.uid != lane.run.uid:
-            lane.born = time.time()
         lane.run, lane.target, lane.order, lane.deleted = run, target, run.order, False
         lane.shown, lane.refused = (known.state if known else None), None
         lane.attempts, lane.not_before, lane.ticket = 0, 0.0, 0

@@ -72,6 +72,7 @@ class Reporter:
             history=self.history,
         )
         self._notifiers = notifiers
+        self._history: set[str] = set()  # UIDs of runs that had ended long before they were seen
         self._of_tasks: dict[str, dict[LaneKey, Target]] = {}  # by run UID: the lanes of its tasks
         self.lanes = Lanes(
             notifiers,
@@ -117,6 +118,8 @@ class Reporter:
             self._gone(run, before, unseen=change.unseen)
             return
         self.seen += previous is None
+        if previous is None and self._router.tells_more and is_history(run, now=time.time()):
+            self._history.add(run.uid)
         self._route(run, before)
 
     async def reconfigure(
@@ -134,6 +137,8 @@ class Reporter:
         await self.lanes.retire(notifiers)
         self.lanes.employ(notifiers, workers)
         self._notifiers = notifiers
+        if router.tells_more:
+            self._history = {run.uid for run in runs() if is_history(run, now=time.time())}
         old, self._router = self._router, router  # in one step with the above: a run that changes now finds both new
         for number, run in enumerate(list(runs()), start=1):
             self._route(run, self._targets(run, old))
@@ -203,6 +208,7 @@ class Reporter:
         for key, target in (*before.items(), *self._of_tasks.pop(run.uid, {}).items()):
             self.lanes.withdraw(key, run, target, said=said)
         self.tasks.forget(run.uid)
+        self._history.discard(run.uid)
 
     # What goes beyond the run's status
 
@@ -216,7 +222,7 @@ class Reporter:
         if aspect == CHECK:
             return what
         target = lane.target or self._target(run, lane.key)
-        if target is None or (lane.shown is None and is_history(run, first_seen=lane.born)):
+        if target is None or (lane.shown is None and run.uid in self._history):
             return None
         if target.task:
             return task_outcome(run, target, self.tasks.of(run.uid).get(target.task), deleted=lane.deleted)
@@ -234,7 +240,7 @@ class Reporter:
             return
         if of_tasks:
             self._offer_tasks(run, of_tasks)
-        settled = all(self._shown_before(run, target) for target in wanted) or is_history(run, first_seen=time.time())
+        settled = all(self._shown_before(run, target) for target in wanted) or run.uid in self._history
         if run.references and not (run.done and not of_tasks and settled) and self._is_ours(wanted[0].sha):
             self.tasks.look(run)
 

@@ -143,6 +143,11 @@ class Router:
         return ()
 
     @property
+    def tells_more(self) -> bool:
+        """Of some runs more is told than their status."""
+        return any(rule.policy.tells_more for rule in self._rules)
+
+    @property
     def remembers(self) -> bool:
         """Something that is told depends on how the run before ended."""
         return any(rule.policy.remembers for rule in self._rules)

@@ -43,6 +43,11 @@ class Policy:
         return self.comment is None and not self.labels and self.environment is None and not self.rules
 
     @cached_property
+    def tells_more(self) -> bool:
+        """Something is told beside the run's own status or check run."""
+        return self.tasks or not self.plain
+
+    @cached_property
     def remembers(self) -> bool:
         """Something depends on how the run before ended."""
         news = {"broken", "fixed"}
