@@ -169,10 +169,11 @@ class _Reader:
 
     def _below_a_message(self, arrow: re.Match[str]) -> None:
         """rustc and ruff: the message, and below it an arrow to the place."""
+        path, number, column = arrow[1], arrow[2], arrow[3]
         if (word := _WORD.match(self._before)) is not None:
-            self._add(*arrow.groups(), *_level_and_message(word, self._before))
+            self._add(path, number, column, *_level_and_message(word, self._before))
         elif self._before[:1].strip():
-            self._add(*arrow.groups(), Level.ERROR, self._before)
+            self._add(path, number, column, Level.ERROR, self._before)
 
     def _pytest(self, path: str, number: str, rest: str) -> None:
         if (end := _PYTEST_END.match(rest)) is not None:  # the last line of a failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -234,12 +235,12 @@ def test_what_is_written_is_read(path: str, line: int, column: int, level: Level
 
 def test_no_pattern_can_go_back_far() -> None:
     """Time that grows with the log only: what may be repeated without a bound gives nothing back."""
+    parser: Any = importlib.import_module("re._parser")  # private, and what knows
     patterns = [value for value in vars(compiler_lines).values() if isinstance(value, re.Pattern)]
     assert len(patterns) > 10
     for pattern in patterns:
-        assert not [limit for limit in _repeats(re._parser.parse(pattern.pattern, pattern.flags)) if limit > 12], (
-            pattern
-        )  # type: ignore[attr-defined] # private, and what knows
+        limits = _repeats(parser.parse(pattern.pattern, pattern.flags))
+        assert not [limit for limit in limits if limit > 12], pattern
 
 
 def _repeats(parsed: Any) -> Iterator[int]:
