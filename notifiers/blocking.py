@@ -94,9 +94,10 @@ class Workers(Generic[C]):
         function: Callable[[C, OneRequestSession], T],
         *,
         repository: str = "",
+        permissions: tuple[str, ...] = (),
         until: Callable[[], float] = for_ever,
     ) -> T:
-        """``function`` on a thread, with a client and its session; the client has the token for ``repository``.
+        """``function`` on a thread, with a client and its session; the client has the token for ``repository`` and ``permissions``.
 
         Raises what it raises, or ``RetryableError`` when there was no turn, or no end, within three request timeouts, and
         ``TooLateError`` when there was none before ``until()``, see ``Notifier.deliver``.
@@ -104,7 +105,7 @@ class Workers(Generic[C]):
         slot = await self._take()
         slot.session.rearm()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._run, slot, function, repository, until)
+        work = loop.run_in_executor(self._pool, self._run, slot, function, (repository, permissions), until)
         self._in_flight[work] = slot
         watchdog = _Watchdog(slot.session, work, limit=clock() + self._limit, until=until)
         work.add_done_callback(self._give_back)
@@ -139,16 +140,16 @@ class Workers(Generic[C]):
         self,
         slot: _Slot[C],
         function: Callable[[C, OneRequestSession], T],
-        repository: str,
+        purpose: tuple[str, tuple[str, ...]],
         until: Callable[[], float],
     ) -> T:
         """On a thread. Where a new token can be had at once, a revoked one is no reason to wait: once more with the new one."""
         try:
-            return self._attempt(slot, function, repository, until)
+            return self._attempt(slot, function, purpose, until)
         except _RevokedError:
             pass  # not from in here, or the first error would be told with the second one
         try:
-            return self._attempt(slot, function, repository, until)
+            return self._attempt(slot, function, purpose, until)
         except _RevokedError as error:
             refused = error.error
         raise refused
@@ -157,14 +158,15 @@ class Workers(Generic[C]):
         self,
         slot: _Slot[C],
         function: Callable[[C, OneRequestSession], T],
-        repository: str,
+        purpose: tuple[str, tuple[str, ...]],
         until: Callable[[], float],
     ) -> T:
         """Raises ``_RevokedError`` instead of ``UnauthorizedError`` where another token can be had at once."""
         token, generation = "", -1
         try:
             slot.session.hide("")  # what is fetched now may be the token itself
-            token, generation = self._token.of(repository, slot.session)
+            repository, permissions = purpose
+            token, generation = self._token.of(repository, slot.session, permissions)
             slot.session.hide(token)
             if slot.client is None or slot.generation != generation:
                 slot.client, slot.generation = self._make(token, slot.session), generation

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-LONGEST_LINE: Final = 70_000  # characters of a line that are looked at; no host shows more of a message
+LONGEST_LOG: Final = 1_000_000  # characters at a log's end that are looked at
+LONGEST_LINE: Final = 70_000  # of one line; no host shows more of a message
 _LONGEST_PATH: Final = 1024
 
 # Escape sequences of terminals: CSI (colours), OSC (links; gcc and ruff print them) and their like, and the short ones.
@@ -73,8 +74,8 @@ class Remark:
 def remarks(log: str) -> list[Remark]:
     """All that ``log`` says about files of the repository, each once: errors, then warnings, then notes, in the log's order."""
     reader = _Reader()
-    for line in _LINE_END.split(_ESCAPE.sub("", log)):
-        reader.read(_CONTROL.sub("", line[:LONGEST_LINE]))
+    for line in _LINE_END.split(log[-LONGEST_LOG:]):
+        reader.read(_CONTROL.sub("", _ESCAPE.sub("", line[:LONGEST_LINE])))
     return sorted(reader.found, key=lambda remark: _ORDER.index(remark.level))
 
 

@@ -21,9 +21,10 @@ _MAX_TOKEN: Final = 64 * 1024  # bytes
 class Credentials(Protocol):
     """What workers ask for a token before each delivery, on the delivery's thread. Thread-safe."""
 
-    def of(self, repository: str, session: OneRequestSession) -> tuple[str, int]:
+    def of(self, repository: str, session: OneRequestSession, permissions: tuple[str, ...] = ()) -> tuple[str, int]:
         """The token for ``repository`` and its generation, a number that no other token has.
 
+        ``permissions``: what it must be able to write, in the host's words, where one can be asked for; by default commit statuses.
         May make requests through ``session``; raises ``NotifierError`` when there is no token to be had.
         """
 
@@ -47,8 +48,8 @@ class Token:
         self._generation = 0
         self.current()
 
-    def of(self, repository: str, session: OneRequestSession) -> tuple[str, int]:
-        """The same for every repository; makes no request."""
+    def of(self, repository: str, session: OneRequestSession, permissions: tuple[str, ...] = ()) -> tuple[str, int]:
+        """The same for every repository and purpose; makes no request."""
         return self.current()
 
     def current(self) -> tuple[str, int]:

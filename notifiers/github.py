@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
+from notifiers import github_checks
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -48,6 +49,7 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
+from notifiers.reports import CheckRun
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
 
@@ -85,9 +87,17 @@ class _Way:
 
     deliver: Callable[[Requester, Any, str | None], Receipt]
     hints: Mapping[int, str]
+    states: Mapping[Outcome, str] | None = None  #: the host's words for it, where it has some
+    permissions: tuple[str, ...] = field(
+        kw_only=True
+    )  #: what the token of an App must be able to write, in GitHub's API's words
 
 
-_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
+    CheckRun: _Way(
+        github_checks.deliver, github_checks.HINTS, github_checks.STATES, permissions=github_checks.PERMISSIONS
+    ),
+}
 
 
 class _Connection(HTTPRequestsConnectionClass):
@@ -142,6 +152,10 @@ class GitHubNotifier(Notifier):
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
 
+    def word(self, report: type[CommitStatus], outcome: Outcome) -> str:
+        way = _WAYS.get(report)
+        return way.states[outcome] if way is not None and way.states is not None else super().word(report, outcome)
+
     def check_repository(self, repository: str) -> str | None:
         owner, slash, name = repository.partition("/")
         if not slash or "/" in name:
@@ -173,6 +187,7 @@ class GitHubNotifier(Notifier):
                 else self._by(way, requester, session, status, memo)
             ),
             repository=status.repository,
+            permissions=() if way is None else way.permissions,
             until=until,
         )
 

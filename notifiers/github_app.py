@@ -1,7 +1,8 @@
-"""The tokens of a GitHub App's installations: one per owner of repositories, fetched when it is needed and kept while it is good.
+"""The tokens of a GitHub App's installations: one per owner of repositories and purpose, fetched when it is needed and kept while it is good.
 
-Promised: two requests per owner to begin with and one an hour after that, one thread at a time asks for an owner, a revoked token is replaced at once and used
-once more at most per thread, and nothing that is secret is in a message. How long a token lasts is told by the host's clock and ours that only counts; the time
+A token may do no more than what it is for: one that writes check runs writes no statuses, and an App needs only the permissions that are used.
+Promised: two requests per owner to begin with and one per purpose an hour after that, one thread at a time asks for an owner, a revoked token is replaced at once
+and used once more at most per thread, and nothing that is secret is in a message. How long a token lasts is told by the host's clock and ours that only counts; the time
 of day of this machine matters for the JWT alone.
 """
 
@@ -19,7 +20,7 @@ from typing import Final
 from notifiers.answers import hostname
 from notifiers.base import HostSettings, NotifierError, PermanentError, RetryableError, UnauthorizedError
 from notifiers.credentials import Token
-from notifiers.github_app_requests import AppRequests, Refusal, signed, usable_key
+from notifiers.github_app_requests import STATUSES, AppRequests, Refusal, signed, usable_key
 from notifiers.session import OneRequestSession
 
 SPARE: Final = 300.0  # seconds that a token must still be good for
@@ -39,7 +40,7 @@ class _Owner:
     def __init__(self) -> None:
         self.turn = threading.Lock()
         self.installation: int | None = None
-        self.granted: _Granted | None = None
+        self.granted: dict[tuple[str, ...], _Granted] = {}  # by what it may write
 
 
 class Installations:
@@ -65,21 +66,23 @@ class Installations:
         self._owners: OrderedDict[str, _Owner] = OrderedDict()
         self._generations = itertools.count()
 
-    def of(self, repository: str, session: OneRequestSession) -> tuple[str, int]:
-        """A token that may write statuses to ``repository``, and its generation; fetched through ``session`` if need be.
+    def of(
+        self, repository: str, session: OneRequestSession, permissions: tuple[str, ...] = STATUSES
+    ) -> tuple[str, int]:
+        """A token that may write what ``permissions`` says to ``repository``, and its generation; fetched through ``session`` if need be.
 
         Raises ``UnauthorizedError`` when the App's key is refused, ``PermanentError`` when the App is not installed there,
         ``RetryableError`` for everything that may pass.
         """
-        owner = self._owner(repository)
-        if (granted := self._good(owner)) is None:
+        owner, permissions = self._owner(repository), permissions or STATUSES
+        if (granted := self._good(owner, permissions)) is None:
             if not owner.turn.acquire(timeout=self._patience):
                 raise RetryableError(
                     f"{self._host}: another delivery has been fetching a token for {self._patience:g} s"
                 )
             try:
                 # Whoever had the turn before may have fetched one.
-                granted = self._good(owner) or self._fetch(owner, repository, session)
+                granted = self._good(owner, permissions) or self._fetch(owner, repository, session, permissions)
             finally:
                 owner.turn.release()
         return granted.token, granted.generation
@@ -88,8 +91,8 @@ class Installations:
         """The host answered 401 to the token of ``generation``: it was revoked, and GitHub gives another one to whoever asks."""
         with self._lock:
             for owner in self._owners.values():
-                if owner.granted is not None and owner.granted.generation == generation:
-                    owner.granted = None
+                good = {purpose: g for purpose, g in owner.granted.items() if g.generation != generation}
+                owner.granted = good
         return True
 
     def _owner(self, repository: str) -> _Owner:
@@ -101,12 +104,14 @@ class Installations:
                 self._owners.popitem(last=False)
         return owner
 
-    def _good(self, owner: _Owner) -> _Granted | None:
+    def _good(self, owner: _Owner, permissions: tuple[str, ...]) -> _Granted | None:
         with self._lock:
-            granted = owner.granted
+            granted = owner.granted.get(permissions)
         return granted if granted is not None and granted.ends - self._clock() >= SPARE else None
 
-    def _fetch(self, owner: _Owner, repository: str, session: OneRequestSession) -> _Granted:
+    def _fetch(
+        self, owner: _Owner, repository: str, session: OneRequestSession, permissions: tuple[str, ...]
+    ) -> _Granted:
         """One or two requests. For whoever has the owner's turn."""
         key, generation = self._key.current()
         jwt = signed(self._app_id, key)
@@ -115,7 +120,7 @@ class Installations:
             if self._configured is None and found_before is None:
                 owner.installation = self._requests.installation(repository, jwt, session)
             number, asked = self._configured or owner.installation or 0, self._clock()
-            token, lasts = self._requests.token(number, repository, jwt, session)
+            token, lasts = self._requests.token(number, repository, jwt, session, permissions)
         except NotifierError as error:
             if isinstance(error, UnauthorizedError):
                 self._key.refused(generation)
@@ -126,5 +131,5 @@ class Installations:
             raise
         granted = _Granted(token, next(self._generations), asked + lasts)
         with self._lock:
-            owner.granted = granted
+            owner.granted[permissions] = granted
         return granted

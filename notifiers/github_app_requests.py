@@ -22,11 +22,9 @@ from notifiers.credentials import one_line_of_ascii
 from notifiers.session import OneRequestSession, verify_option
 
 LONGEST: Final = 3600.0  # seconds that GitHub says a token lasts
-_PERMISSIONS: Final = {"statuses": "write"}  # all that the token shall be able to do
-_HINTS: Final = {
-    403: "is the App's installation suspended?",
-    422: "the App needs the permission 'Commit statuses: write', and the repository's owner has to accept it",
-}
+STATUSES: Final = ("statuses",)  # what a token may write if nothing else is said
+_NAMES: Final = {"statuses": "Commit statuses"}  # where GitHub's pages have another name than its API
+_SUSPENDED: Final = "is the App's installation suspended?"
 
 Refusal = Callable[[str, int, str, Mapping[str, str]], NotifierError]  # host, status, message, headers
 
@@ -47,10 +45,20 @@ class AppRequests:
             raise RetryableError(f"{self._host}: its answer names no installation; is the url right?")
         return number
 
-    def token(self, installation: int, repository: str, jwt: str, session: OneRequestSession) -> tuple[str, float]:
-        """A new token of an installation, and how many seconds after the request it ends. ``repository`` is for messages."""
+    def token(
+        self,
+        installation: int,
+        repository: str,
+        jwt: str,
+        session: OneRequestSession,
+        permissions: tuple[str, ...] = STATUSES,
+    ) -> tuple[str, float]:
+        """A new token of an installation, and how many seconds after the request it ends. ``repository`` is for messages.
+
+        ``permissions``: all that it shall be able to write, in the API's words.
+        """
         path = f"/app/installations/{installation}/access_tokens"
-        answer = self._ask(session, jwt, "POST", path, repository=repository, json={"permissions": _PERMISSIONS})
+        answer = self._ask(session, jwt, "POST", path, repository=repository, permissions=permissions)
         data = _object(answer)
         try:
             token = one_line_of_ascii(data["token"], "the answer")
@@ -59,7 +67,14 @@ class AppRequests:
         return token, lifetime(data.get("expires_at"), answer.headers.get("date"))
 
     def _ask(
-        self, session: OneRequestSession, jwt: str, method: str, path: str, *, repository: str, json: Any = None
+        self,
+        session: OneRequestSession,
+        jwt: str,
+        method: str,
+        path: str,
+        *,
+        repository: str,
+        permissions: tuple[str, ...] = (),
     ) -> requests.Response:
         """One request as the App. Raises what any answer but the wanted one means."""
         session.forget_answer()
@@ -68,15 +83,18 @@ class AppRequests:
             "Authorization": f"Bearer {jwt}",
             "User-Agent": "tekton-pipeline-listener",
         }
+        json = {"permissions": dict.fromkeys(permissions, "write")} if permissions else None
         try:
             answer = session.request(method, self._api + path, json=json, headers=headers, verify=self._verify)
         except Exception as error:  # whatever comes of whatever the host sent
             raise trouble_of(self._host, error, session) from None
         if answer.status_code == (200 if method == "GET" else CREATED):
             return answer
-        raise self._refused(answer, repository, jwt) from None
+        raise self._refused(answer, repository, jwt, permissions) from None
 
-    def _refused(self, answer: requests.Response, repository: str, jwt: str) -> NotifierError:
+    def _refused(
+        self, answer: requests.Response, repository: str, jwt: str, permissions: tuple[str, ...]
+    ) -> NotifierError:
         """The error for an answer to a request that was made as the App."""
         # A host, or a proxy on the way, may repeat what it was sent; here it is whole, further on a message is cut.
         status, message = answer.status_code, str(_object(answer).get("message") or "").replace(jwt, "[token]")
@@ -87,7 +105,12 @@ class AppRequests:
         error = self._refusal(self._host, status, message, answer.headers)
         if not isinstance(error, PermanentError):
             return error
-        hint = _HINTS.get(status, "")
+        hint = _SUSPENDED if status == 403 else ""
+        if status == 422:
+            names = " and ".join(
+                f"'{_NAMES.get(name, name.replace('_', ' ').capitalize())}: write'" for name in permissions
+            )
+            hint = f"the App needs the permission {names}, and the repository's owner has to accept it"
         if status == 404:
             number = f" with installation_id {self._configured}" if self._configured is not None else ""
             hint = f"the GitHub App {self._app_id} is not installed for {repository}{number}: install it there, or correct app_id"
