@@ -212,7 +212,11 @@ class GitHost:
     def commits(self, project: Project) -> Iterator[tuple[str, str, str]]:
         """sha, title and overall state of each commit, newest first."""
         for sha, title in reversed(project.commits.items()):
-            yield sha, title, self.overall([posted.state for posted in self.latest(project.path, sha).values()])
+            yield sha, title, self.overall(self.states(project, sha))
+
+    def states(self, project: Project, sha: str) -> list[str]:
+        """The state of each thing that a commit shows."""
+        return [posted.state for posted in self.latest(project.path, sha).values()]
 
     def overall(self, states: list[str]) -> str:
         """One word for many states."""

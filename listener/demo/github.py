@@ -17,6 +17,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.github_app import App, Apps
+from listener.demo.github_checks import Checks
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
 
@@ -36,6 +37,7 @@ class GitHub(GitHost):
         self.write_gap = write_gap
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
+        self.checks = Checks(self)
         self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
@@ -52,6 +54,7 @@ class GitHub(GitHost):
             repository = f"{prefix}/repos/{{owner}}/{{repo}}"
             routes += [
                 *self.apps.routes(prefix),
+                *self.checks.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -61,7 +64,22 @@ class GitHub(GitHost):
             web.get("/", self._index),
             web.get("/{owner}/{repo}", self._repository_page),
             web.get("/{owner}/{repo}/commit/{sha}", self._commit_page),
+            web.get("/{owner}/{repo}/runs/{number:[0-9]+}", self.checks.page),
         ]
+
+    # For the host's other parts
+
+    def enter(self, request: web.Request) -> Project:
+        """The repository that is asked about; raises for who may not ask."""
+        return self._enter(request)
+
+    def headers(self) -> dict[str, str]:
+        """What each answer has."""
+        return self._headers()
+
+    def fail(self, status: int, message: str, **more: Any) -> NoReturn:
+        """Ends the request with a refusal."""
+        self._fail(status, message, **more)
 
     # API
 
@@ -90,7 +108,7 @@ class GitHub(GitHost):
         if self.used >= self.limit:
             self._fail(403, "API rate limit exceeded for user ID 1.")
         self.used += 1
-        if request.method == "POST":
+        if request.method != "GET":
             since, self._last_write = time.monotonic() - self._last_write, time.monotonic()
             if since < self.write_gap:
                 message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
@@ -98,7 +116,7 @@ class GitHub(GitHost):
         project = self.projects.get(f"{request.match_info['owner']}/{request.match_info['repo']}")
         if project is None:
             self._fail(404, "Not Found")
-        if token in self.weak_tokens and request.method == "POST":
+        if token in self.weak_tokens and request.method != "GET":
             self._fail(403, "Resource not accessible by personal access token")
         if owner not in (None, project.path.partition("/")[0].lower()):
             self._fail(403, "Resource not accessible by integration")
@@ -106,6 +124,9 @@ class GitHub(GitHost):
 
     async def _create(self, request: web.Request) -> web.Response:
         project, sha = self._enter(request), request.match_info["sha"]
+        issued = self.apps.issued(request.headers["Authorization"].partition(" ")[2])
+        if issued is not None and issued.permissions.get("statuses") != "write":
+            self._fail(403, "Resource not accessible by integration")
         fields: dict[str, Any] = await request.json()
         state, context = fields.get("state"), fields.get("context") or "default"
         description, url = fields.get("description") or "", fields.get("target_url")
@@ -175,6 +196,9 @@ class GitHub(GitHost):
 
     # Pages
 
+    def states(self, project: Project, sha: str) -> list[str]:
+        return [*super().states(project, sha), *(check.state for check in self.checks.latest(project.path, sha))]
+
     async def _index(self, _: web.Request) -> web.Response:
         return self.page("github_index.html", projects=list(self.projects.values()))
 
@@ -190,6 +214,9 @@ class GitHub(GitHost):
         if project is None or not project.has(sha):
             return web.Response(status=404, text="404: Not Found\n")
         checks = sorted(self.latest(project.path, sha).values(), key=lambda posted: posted.context)
-        overall = self.overall([posted.state for posted in checks])
+        runs = sorted(self.checks.latest(project.path, sha), key=lambda check: check.name)
+        overall = self.overall(self.states(project, sha))
         title = project.commits.get(sha, "A commit")
-        return self.page("github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall)
+        return self.page(
+            "github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall, runs=runs
+        )

@@ -20,7 +20,7 @@ from aiohttp import web
 from listener.demo.gitlab import ApiFailure
 
 _LONGEST: Final = 600  # seconds that a JWT may last from now
-_PERMISSIONS: Final = {"metadata": "read", "statuses": "write"}
+_PERMISSIONS: Final = {"metadata": "read", "checks": "write", "statuses": "write"}
 _DOCS: Final = "https://docs.github.com/rest/apps"
 _USER_URLS: Final = (
     "url", *(f"{what}_url" for what in ("avatar", "events", "followers", "following", "gists", "html", "organizations",
@@ -40,8 +40,12 @@ class App:
 
 
 @dataclass(slots=True)
-class _Issued:
+class Issued:
+    """A token of an installation."""
+
+    app_id: int
     owner: str
+    permissions: dict[str, str]
     ends: float  # time.monotonic()
 
 
@@ -50,7 +54,7 @@ class Apps:
 
     def __init__(self) -> None:
         self._apps: dict[int, App] = {}
-        self._issued: dict[str, _Issued] = {}
+        self._issued: dict[str, Issued] = {}
 
     def add(self, app: App) -> App:
         """A new App, or another one under the number of an old one."""
@@ -64,8 +68,13 @@ class Apps:
 
     def owner_of(self, token: str) -> str | None:
         """The owner whose repositories ``token`` reaches, in lower case; None for a token that is unknown or has ended."""
+        issued = self.issued(token)
+        return issued.owner if issued is not None else None
+
+    def issued(self, token: str) -> Issued | None:
+        """What is known of a token; None for one that is unknown or has ended."""
         issued = self._issued.get(token)
-        return issued.owner if issued is not None and issued.ends > time.monotonic() else None
+        return issued if issued is not None and issued.ends > time.monotonic() else None
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         installation = f"{prefix}/app/installations/{{installation:[0-9]+}}"
@@ -94,7 +103,8 @@ class Apps:
         if any(app.permissions.get(name) not in (level, "write") for name, level in wanted.items()):
             _fail(422, "The permissions requested are not granted to this installation.")
         token = "ghs_" + "".join(random.choices(string.ascii_letters + string.digits, k=36))
-        self._issued[token] = _Issued(owner.lower(), time.monotonic() + app.lifetime)
+        ends_at = time.monotonic() + app.lifetime
+        self._issued[token] = Issued(app.app_id, owner.lower(), {"metadata": "read", **wanted}, ends_at)
         ends = datetime.now(UTC) + timedelta(seconds=app.lifetime)
         answer = {
             "token": token,
