@@ -29,6 +29,7 @@ URL_LIMIT: Final = 2048
 SUMMARY_LIMIT: Final = 65_535  # bytes
 MESSAGE_LIMIT: Final = 65_535  # bytes, "64 KB"
 MOST_ANNOTATIONS: Final = 50
+ALL_MESSAGES: Final = 4 * MESSAGE_LIMIT  # bytes; what one request may be long is not documented
 PERMISSIONS: Final = ("checks",)
 STATES: Final = {
     Outcome.QUEUED: "queued",
@@ -132,16 +133,29 @@ def _fields(report: CheckRun, uid: str) -> dict[str, Any]:
 
 def _output(report: CheckRun, found: list[Remark]) -> dict[str, Any]:
     title = cut(report.description, TITLE_LIMIT) or cut(report.context, TITLE_LIMIT)
-    more = len(found) > MOST_ANNOTATIONS
-    note = f"\n\n{MOST_ANNOTATIONS} of {len(found)} messages are shown at their lines.\n" if more else ""
+    annotations = _annotations(found)
+    more = len(found) > len(annotations)
+    note = f"\n\n{len(annotations)} of {len(found)} messages are shown at their lines.\n" if more else ""
     summary = cut_markdown(report.text, SUMMARY_LIMIT - utf8(note), units=utf8, end=_CUT)
     output: dict[str, Any] = {
         "title": title,
         "summary": summary.strip("\n") + note if summary.strip() else title + note,
     }
-    if found:
-        output["annotations"] = [_annotation(remark) for remark in found[:MOST_ANNOTATIONS]]
+    if annotations:
+        output["annotations"] = annotations
     return output
+
+
+def _annotations(found: list[Remark]) -> list[dict[str, Any]]:
+    """As many as fit into one request, the worst first."""
+    taken, size = [], 0
+    for remark in found[:MOST_ANNOTATIONS]:
+        annotation = _annotation(remark)
+        size += utf8(annotation["message"])
+        if size > ALL_MESSAGES:
+            break
+        taken.append(annotation)
+    return taken
 
 
 def _annotation(remark: Remark) -> dict[str, Any]:

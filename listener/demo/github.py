@@ -197,7 +197,8 @@ class GitHub(GitHost):
     # Pages
 
     def states(self, project: Project, sha: str) -> list[str]:
-        return [*super().states(project, sha), *(check.state for check in self.checks.latest(project.path, sha))]
+        runs = [check.state for check in self.checks.latest(project.path, sha)]
+        return [*super().states(project, sha), *("success" if state == "neutral" else state for state in runs)]
 
     async def _index(self, _: web.Request) -> web.Response:
         return self.page("github_index.html", projects=list(self.projects.values()))

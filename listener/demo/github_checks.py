@@ -25,7 +25,7 @@ _LEVELS: Final = ("notice", "warning", "failure")
 _MOST_ANNOTATIONS: Final = 50
 _MOST_OF_ONE_NAME: Final = 1000
 _LONGEST: Final = 65_535
-_ICONS: Final = {"success": "success", "neutral": "", "skipped": "", "cancelled": "error"}
+_STATES: Final = {"success": "success", "neutral": "neutral", "skipped": "neutral", "cancelled": "error"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Check:
     @property
     def state(self) -> str:
         """For the icon on a commit's page."""
-        return "pending" if self.conclusion is None else _ICONS.get(self.conclusion, "failure")
+        return "pending" if self.conclusion is None else _STATES.get(self.conclusion, "failure")
 
 
 class Checks:
