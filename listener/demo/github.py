@@ -17,6 +17,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.github_app import App, Apps
+from listener.demo.github_pulls import Pulls
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
 
@@ -36,6 +37,7 @@ class GitHub(GitHost):
         self.write_gap = write_gap
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
+        self.pulls = Pulls(self)
         self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
@@ -52,6 +54,7 @@ class GitHub(GitHost):
             repository = f"{prefix}/repos/{{owner}}/{{repo}}"
             routes += [
                 *self.apps.routes(prefix),
+                *self.pulls.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -62,6 +65,20 @@ class GitHub(GitHost):
             web.get("/{owner}/{repo}", self._repository_page),
             web.get("/{owner}/{repo}/commit/{sha}", self._commit_page),
         ]
+
+    # For the host's other parts
+
+    def enter(self, request: web.Request) -> Project:
+        """The repository that is asked about; raises for who may not ask."""
+        return self._enter(request)
+
+    def headers(self) -> dict[str, str]:
+        """What each answer has."""
+        return self._headers()
+
+    def fail(self, status: int, message: str, **more: Any) -> NoReturn:
+        """Ends the request with a refusal."""
+        self._fail(status, message, **more)
 
     # API
 
@@ -90,7 +107,7 @@ class GitHub(GitHost):
         if self.used >= self.limit:
             self._fail(403, "API rate limit exceeded for user ID 1.")
         self.used += 1
-        if request.method == "POST":
+        if request.method != "GET":
             since, self._last_write = time.monotonic() - self._last_write, time.monotonic()
             if since < self.write_gap:
                 message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
@@ -98,7 +115,7 @@ class GitHub(GitHost):
         project = self.projects.get(f"{request.match_info['owner']}/{request.match_info['repo']}")
         if project is None:
             self._fail(404, "Not Found")
-        if token in self.weak_tokens and request.method == "POST":
+        if token in self.weak_tokens and request.method != "GET":
             self._fail(403, "Resource not accessible by personal access token")
         if owner not in (None, project.path.partition("/")[0].lower()):
             self._fail(403, "Resource not accessible by integration")
@@ -192,4 +209,7 @@ class GitHub(GitHost):
         checks = sorted(self.latest(project.path, sha).values(), key=lambda posted: posted.context)
         overall = self.overall([posted.state for posted in checks])
         title = project.commits.get(sha, "A commit")
-        return self.page("github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall)
+        pulls = self.pulls.with_head(project.path, sha)
+        return self.page(
+            "github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall, pulls=pulls
+        )
