@@ -22,6 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
+from notifiers import github_comments
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -48,6 +49,7 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
+from notifiers.reports import Comment
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
 
@@ -87,7 +89,9 @@ class _Way:
     hints: Mapping[int, str]
 
 
-_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
+    Comment: _Way(github_comments.deliver, github_comments.HINTS),
+}
 
 
 class _Connection(HTTPRequestsConnectionClass):

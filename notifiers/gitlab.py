@@ -19,6 +19,7 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
+from notifiers import gitlab_comments
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
@@ -33,6 +34,7 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.reports import Comment
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
 
@@ -68,7 +70,9 @@ class _Way:
     hints: Mapping[int, str]
 
 
-_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
+    Comment: _Way(gitlab_comments.deliver, gitlab_comments.HINTS),
+}
 _ProjectOf = Callable[[str], Project]  # a path's lazy project, for which python-gitlab makes no request
 
 
