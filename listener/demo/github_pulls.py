@@ -269,7 +269,7 @@ class Pulls:
             "name": name,
             "color": "ededed",
             "default": False,
-            "description": None,
+            "description": "",
         }
 
 
