@@ -125,7 +125,7 @@ def _parsed(body: str) -> dict[str, Section]:
     begins = [*_BEGIN.finditer(body)]
     ends = [*(begin.start() for begin in begins[1:]), len(body)]
     found: dict[str, Section] = {}
-    for begin, end in zip(begins, ends, strict=True):
+    for begin, end in zip(begins, ends, strict=False):
         text = body[begin.end() : end].partition(f"\n<!-- tekton-listener end {begin[1]} -->")[0].strip("\n")
         section = Section(key=begin[1], created=begin[2], uid=begin[3], final=begin[4] == "final", text=text)
         if begin[1] not in found or found[begin[1]].yields_to(section):

@@ -60,6 +60,7 @@ WRITE_INTERVAL: Final = (
     1.0  # seconds; GitHub's "Best practices for using the REST API", "Pause between mutative requests"
 )
 SECONDARY_PAUSE: Final = 60.0  # seconds, what GitHub asks for when it names none
+_ACCEPTED: Final = 202
 STATES: Final = {
     Outcome.QUEUED: "pending",
     Outcome.RUNNING: "pending",
@@ -104,6 +105,8 @@ class _Connection(HTTPRequestsConnectionClass):
         response = self.session.request(
             self.verb, self._base + self.url, data=self.input, headers=self.headers, verify=self.session.verify
         )
+        if self.verb == "GET" and response.status_code == _ACCEPTED:
+            raise ValueError("not there yet: PyGithub would sleep on this thread and ask again, as long as it takes")
         return RequestsResponse(response)
 
     def close(self) -> None:

@@ -11,14 +11,18 @@ from typing import Any, Protocol
 
 import aiohttp
 import pytest
+from github import Auth, Github
+from gitlab import Gitlab
 
 from listener.demo.githost import GitHost, HostFault
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
+from notifiers import github_requests, gitlab_requests
 from notifiers.base import HostSettings, Notifier, Outcome, PermanentError, Receipt, RetryableError
 from notifiers.comment_text import HEAD
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
+from notifiers.open_requests import OpenRequest
 from notifiers.reports import Comment, RunDetails
 from tests.contract import openapi
 from tests.scene import GITHUB_PATH, GITLAB_PATH, SHA
@@ -339,6 +343,17 @@ async def test_the_commits_page_shows_what_is_said(place: Place, notifier: Notif
         text = await response.text()
     assert "Failed in **41s** &lt;script&gt;" in text
     assert "tekton-listener begin" not in text
+
+
+async def test_an_open_request_is_found_with_its_labels(place: Place) -> None:
+    place.request.labels += ["bug", "ci::failed"]
+    if isinstance(place.host, GitHub):
+        client = Github(base_url=place.host.url, auth=Auth.Token("secret-token"))
+        found = await asyncio.to_thread(github_requests.open_requests, client.requester, place.path, SHA)
+    else:
+        project = Gitlab(place.host.url, private_token="secret-token").projects.get(place.path, lazy=True)
+        found = await asyncio.to_thread(gitlab_requests.open_requests, project, SHA)
+    assert found == (OpenRequest(7, ("bug", "ci::failed")),)
 
 
 # GitHub only
