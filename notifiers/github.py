@@ -22,7 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers import github_comments
+from notifiers import github_comments, github_deployments
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -49,9 +49,10 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
-from notifiers.reports import Comment
+from notifiers.reports import Comment, Deployment
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
+from notifiers.unfinished import Unfinished, UnfinishedError
 
 DESCRIPTION_LIMIT: Final = 140
 CONTEXT_LIMIT: Final = 255
@@ -88,10 +89,12 @@ class _Way:
 
     deliver: Callable[[Requester, Any, str | None], Receipt]
     hints: Mapping[int, str]
+    states: Mapping[Outcome, str] | None = None  #: the host's words for it, where it has some
 
 
 _WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
     Comment: _Way(github_comments.deliver, github_comments.HINTS),
+    Deployment: _Way(github_deployments.deliver, github_deployments.HINTS, github_deployments.STATES),
 }
 
 
@@ -144,10 +147,15 @@ class GitHubNotifier(Notifier):
         self.write_interval = WRITE_INTERVAL if given is None else given
         self._token = Token(settings) if settings.app_id is None and settings.private_key_file is None else None
         credentials = self._token or Installations(settings, api=self._api, refusal=refusal)
+        self._unfinished = Unfinished()
         self._workers = Workers(settings, url=self._api, token=credentials, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
+
+    def word(self, report: type[CommitStatus], outcome: Outcome) -> str:
+        way = _WAYS.get(report)
+        return way.states[outcome] if way is not None and way.states is not None else super().word(report, outcome)
 
     def check_repository(self, repository: str) -> str | None:
         owner, slash, name = repository.partition("/")
@@ -173,7 +181,7 @@ class GitHubNotifier(Notifier):
     ) -> Receipt:
         check_place(status, why_not=self.check_repository(status.repository), host=self._host)
         way = _WAYS.get(type(status))
-        return await self._workers.call(
+        receipt = await self._workers.call(
             lambda requester, session: (
                 self._deliver(requester, session, status)
                 if way is None
@@ -182,6 +190,8 @@ class GitHubNotifier(Notifier):
             repository=status.repository,
             until=until,
         )
+        self._unfinished.forget(status)
+        return receipt
 
     async def close(self) -> None:
         await self._workers.close()
@@ -227,9 +237,13 @@ class GitHubNotifier(Notifier):
         """A report that is more than a status, said by the file that knows how."""
         session.forget_answer()
         try:
-            receipt = way.deliver(requester, report, memo)
+            receipt = way.deliver(requester, report, self._unfinished.memo(report, memo))
+        except UnfinishedError as error:
+            self._unfinished.keep(report, error.memo, given=memo)
+            raise self._error(error.error, session, way.hints) from None
         except Exception as error:  # whatever the library raises for whatever the host sent
             raise self._error(error, session, way.hints) from None
+        self._unfinished.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
         left = rate_limit(session.answer.headers) if session.answer is not None else None
         return dataclasses.replace(receipt, rate_limit=left)
 

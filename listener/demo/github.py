@@ -17,6 +17,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.github_app import App, Apps
+from listener.demo.github_deployments import Deployments
 from listener.demo.github_pulls import Pulls
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
@@ -38,6 +39,7 @@ class GitHub(GitHost):
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
         self.pulls = Pulls(self)
+        self.deployments = Deployments(self)
         self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
@@ -55,6 +57,7 @@ class GitHub(GitHost):
             routes += [
                 *self.apps.routes(prefix),
                 *self.pulls.routes(prefix),
+                *self.deployments.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -211,5 +214,12 @@ class GitHub(GitHost):
         title = project.commits.get(sha, "A commit")
         pulls = self.pulls.with_head(project.path, sha)
         return self.page(
-            "github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall, pulls=pulls
+            "github_commit.html",
+            project=project,
+            sha=sha,
+            title=title,
+            checks=checks,
+            overall=overall,
+            pulls=pulls,
+            deployments=self.deployments.of(project.path, sha),
         )

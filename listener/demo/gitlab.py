@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
+from listener.demo.gitlab_deployments import Deployments
 from listener.demo.gitlab_merge_requests import MergeRequests
 from listener.demo.kubernetes.store import now
 
@@ -64,6 +65,7 @@ class GitLab(GitHost):
         self.strict_finished = strict_finished
         self.read_only_tokens: set[str] = set()  #: tokens without the scope ``api``
         self.merge_requests = MergeRequests(self)
+        self.deployments = Deployments(self)
         self._ids = itertools.count(100)
         self._pipelines: dict[tuple[str, str], list[_Pipeline]] = {}  # by project path and commit
         self._jobs: dict[int, list[_Job]] = {}  # by pipeline
@@ -74,6 +76,7 @@ class GitLab(GitHost):
             web.post(f"{api}/statuses/{{sha}}", self._create),
             web.get(f"{api}/repository/commits/{{sha}}/statuses", self._statuses),
             *self.merge_requests.routes(api),
+            *self.deployments.routes(api),
             web.get("/api/v4/user", self._user),
             web.get("/", self._index),
             web.get("/{path:.+}/-/commit/{sha}", self._commit_page),
@@ -225,7 +228,14 @@ class GitLab(GitHost):
         title = project.commits.get(sha, "A commit")
         requests = self.merge_requests.with_head(project.path, sha)
         return self.page(
-            "gitlab_commit.html", project=project, sha=sha, title=title, jobs=jobs, overall=overall, requests=requests
+            "gitlab_commit.html",
+            project=project,
+            sha=sha,
+            title=title,
+            jobs=jobs,
+            overall=overall,
+            requests=requests,
+            deployments=self.deployments.of(project.path, sha),
         )
 
 
