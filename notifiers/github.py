@@ -22,7 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers import github_comments, github_deployments
+from notifiers import github_comments, github_deployments, github_labels
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -49,7 +49,7 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
-from notifiers.reports import Comment, Deployment
+from notifiers.reports import Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
 from notifiers.unfinished import Unfinished, UnfinishedError
@@ -94,6 +94,7 @@ class _Way:
 
 _WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
     Comment: _Way(github_comments.deliver, github_comments.HINTS),
+    Labels: _Way(github_labels.deliver, github_labels.HINTS),
     Deployment: _Way(github_deployments.deliver, github_deployments.HINTS, github_deployments.STATES),
 }
 

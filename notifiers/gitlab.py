@@ -19,7 +19,7 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
-from notifiers import gitlab_comments, gitlab_deployments
+from notifiers import gitlab_comments, gitlab_deployments, gitlab_labels
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
@@ -34,7 +34,7 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
-from notifiers.reports import Comment, Deployment
+from notifiers.reports import Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
 from notifiers.unfinished import Unfinished, UnfinishedError
@@ -74,6 +74,7 @@ class _Way:
 
 _WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
     Comment: _Way(gitlab_comments.deliver, gitlab_comments.HINTS),
+    Labels: _Way(gitlab_labels.deliver, gitlab_labels.HINTS),
     Deployment: _Way(gitlab_deployments.deliver, gitlab_deployments.HINTS, gitlab_deployments.STATES),
 }
 _ProjectOf = Callable[[str], Project]  # a path's lazy project, for which python-gitlab makes no request

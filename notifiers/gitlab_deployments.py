@@ -21,6 +21,7 @@ from gitlab.v4.objects import Project
 from notifiers.answers import hostname
 from notifiers.base import Outcome, PermanentError, Receipt
 from notifiers.deployments import Known, known
+from notifiers.gitlab_requests import ONCE
 from notifiers.reports import Deployment
 from notifiers.text import cut, usable_url
 from notifiers.unfinished import UnfinishedError
@@ -47,7 +48,6 @@ HINTS: Final[Mapping[int, str]] = {
 }
 # Gitlab::Regex.environment_name_regex: as its message says it, and no slash at an end.
 _ENVIRONMENT: Final = re.compile(r"[A-Za-z0-9_${}. -](?:[A-Za-z0-9_/${}. -]*[A-Za-z0-9_${}. -])?")
-_ONCE: Final[Mapping[str, Any]] = {"obey_rate_limit": False, "max_retries": 0, "retry_transient_errors": False}
 _PAGE: Final = 20  # deployments to one environment to look through, a few kilobytes each
 _GONE: Final = 404
 
@@ -87,11 +87,11 @@ def _create(project: Project, report: Deployment, environment: str, state: str) 
     unknown = Known(None, False, report.details.uid).memo
     try:
         try:
-            made = project.deployments.create(fields, **_ONCE)
+            made = project.deployments.create(fields, **ONCE)
         except GitlabError as error:
             if fields["ref"] == report.sha or not _misses_ref(error):
                 raise
-            made = project.deployments.create({**fields, "ref": report.sha}, **_ONCE)
+            made = project.deployments.create({**fields, "ref": report.sha}, **ONCE)
         if type(made.id) is not int:
             raise TypeError
     except GitlabError as error:
@@ -117,7 +117,7 @@ def _misses_ref(error: GitlabError) -> bool:
 def _find(project: Project, report: Deployment, environment: str, state: str) -> int | None:
     """The deployment that an earlier attempt may have made."""
     found = project.deployments.list(
-        environment=environment, order_by="id", sort="desc", per_page=_PAGE, get_all=False, **_ONCE
+        environment=environment, order_by="id", sort="desc", per_page=_PAGE, get_all=False, **ONCE
     )
     for entry in found:
         shown = entry.attributes
@@ -131,7 +131,7 @@ def _update(project: Project, number: int, report: Deployment, state: str) -> Re
     """None where the deployment is not there any more."""
     memo = Known(number, report.outcome.final, report.details.uid).memo
     try:
-        shown = project.deployments.update(number, {"status": state}, **_ONCE)
+        shown = project.deployments.update(number, {"status": state}, **ONCE)
     except GitlabError as error:
         if error.response_code == 400 and "cannot transition" in str(error.error_message):
             return Receipt(memo=memo, already_there=True)
@@ -149,7 +149,7 @@ def _show_url(project: Project, shown: Mapping[str, Any], report: Deployment, me
     number = environment.get("id")
     if type(number) is int and environment.get("external_url") != url:
         try:
-            project.environments.update(number, {"external_url": url}, **_ONCE)
+            project.environments.update(number, {"external_url": url}, **ONCE)
         except Exception as error:
             raise UnfinishedError(memo, error) from error
     return Receipt(memo=memo)
@@ -158,7 +158,7 @@ def _show_url(project: Project, shown: Mapping[str, Any], report: Deployment, me
 def _overtake(project: Project, number: int) -> None:
     """Nothing more will be said of that one: it must not look as if it went on."""
     try:
-        project.deployments.update(number, {"status": "canceled"}, **_ONCE)
+        project.deployments.update(number, {"status": "canceled"}, **ONCE)
     except GitlabError as error:
         if error.response_code not in (400, _GONE):
             raise

@@ -18,6 +18,7 @@ from aiohttp import web
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.github_app import App, Apps
 from listener.demo.github_deployments import Deployments
+from listener.demo.github_labels import IssueLabels
 from listener.demo.github_pulls import Pulls
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
@@ -39,7 +40,7 @@ class GitHub(GitHost):
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
         self.pulls = Pulls(self)
-        self.deployments = Deployments(self)
+        self.labels, self.deployments = IssueLabels(self), Deployments(self)
         self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
@@ -57,6 +58,7 @@ class GitHub(GitHost):
             routes += [
                 *self.apps.routes(prefix),
                 *self.pulls.routes(prefix),
+                *self.labels.routes(prefix),
                 *self.deployments.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),

@@ -97,13 +97,9 @@ class Deployments:
             self._invalid("environment", "invalid", "environment is invalid")
         if fields.get("auto_merge", True):
             return self._json({"message": f"Auto-merged main into {ref} on deployment."}, status=202)
-        red, wanted = (
-            [p.context for p in self._host.latest(project.path, ref).values() if p.state != "success"],
-            fields.get("required_contexts"),
-        )
-        if wanted is not None:
-            red = [context for context in red if context in wanted]
-        if red:
+        wanted = fields.get("required_contexts")
+        checks = [p for p in self._host.latest(project.path, ref).values() if wanted is None or p.context in wanted]
+        if red := [posted.context for posted in checks if posted.state != "success"]:
             self._host.fail(409, f"Conflict: Commit status checks failed for {ref}.", errors=[{"contexts": red}])
         deployed = Deployed(
             number=next(self._ids),

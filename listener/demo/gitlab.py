@@ -18,6 +18,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab_deployments import Deployments
+from listener.demo.gitlab_labels import RequestLabels
 from listener.demo.gitlab_merge_requests import MergeRequests
 from listener.demo.kubernetes.store import now
 
@@ -65,7 +66,7 @@ class GitLab(GitHost):
         self.strict_finished = strict_finished
         self.read_only_tokens: set[str] = set()  #: tokens without the scope ``api``
         self.merge_requests = MergeRequests(self)
-        self.deployments = Deployments(self)
+        self.labels, self.deployments = RequestLabels(self), Deployments(self)
         self._ids = itertools.count(100)
         self._pipelines: dict[tuple[str, str], list[_Pipeline]] = {}  # by project path and commit
         self._jobs: dict[int, list[_Job]] = {}  # by pipeline
@@ -76,6 +77,7 @@ class GitLab(GitHost):
             web.post(f"{api}/statuses/{{sha}}", self._create),
             web.get(f"{api}/repository/commits/{{sha}}/statuses", self._statuses),
             *self.merge_requests.routes(api),
+            *self.labels.routes(api),
             *self.deployments.routes(api),
             web.get("/api/v4/user", self._user),
             web.get("/", self._index),

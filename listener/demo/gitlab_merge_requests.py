@@ -97,14 +97,15 @@ class MergeRequests:
             and sha in (merge_request.sha, *merge_request.older)
             and state in (None, "all", merge_request.state)
         ]
-        return self._page(request, [self._shown(merge_request) for merge_request in found])
+        return self._page(request, [self.shown(merge_request) for merge_request in found])
 
     def _page(self, request: web.Request, entries: list[dict[str, Any]]) -> web.Response:
         size, page = min(int(request.query.get("per_page", "20")), 100), int(request.query.get("page", "1"))
         headers = {"x-page": str(page), "x-per-page": str(size)}
         return web.json_response(entries[(page - 1) * size : page * size], headers=headers)
 
-    def _find(self, request: web.Request) -> MergeRequest:
+    def find(self, request: web.Request) -> MergeRequest:
+        """The one that is asked about."""
         project = self._host.enter(request)
         iids = {str(found.iid): found for found in self.all if found.path == project.path}
         if (found := iids.get(request.match_info["iid"])) is None:
@@ -112,13 +113,13 @@ class MergeRequests:
         return found
 
     def _note(self, request: web.Request) -> Note:
-        notes = {str(note.id): note for note in self._find(request).notes}
+        notes = {str(note.id): note for note in self.find(request).notes}
         if (note := notes.get(request.match_info["id"])) is None:
             self._host.fail(404, {"message": "404 Note Not Found"})
         return note
 
     async def _list(self, request: web.Request) -> web.Response:
-        found = self._find(request)
+        found = self.find(request)
         notes = [
             note
             for note in found.notes
@@ -132,7 +133,7 @@ class MergeRequests:
         return web.json_response(self._said(self._note(request)))
 
     async def _create(self, request: web.Request) -> web.Response:
-        found = self._find(request)
+        found = self.find(request)
         if found.locked:
             self._host.fail(403, {"message": "403 Forbidden"})
         note = self.comment(found, self.username(request), await self._body(request))
@@ -187,7 +188,8 @@ class MergeRequests:
             "internal": False,
         }
 
-    def _shown(self, found: MergeRequest) -> dict[str, Any]:
+    def shown(self, found: MergeRequest) -> dict[str, Any]:
+        """As the API shows it."""
         return {
             "id": 10_000 + found.iid,
             "iid": found.iid,
