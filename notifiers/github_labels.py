@@ -17,6 +17,7 @@ from notifiers.answers import hostname
 from notifiers.base import Receipt
 from notifiers.github_requests import open_requests
 from notifiers.labels import changes, wanted
+from notifiers.open_requests import entries_of
 from notifiers.reports import Labels
 
 LIMIT: Final = 50  # characters
@@ -34,16 +35,17 @@ def deliver(requester: Requester, report: Labels, memo: str | None) -> Receipt:
     asked = wanted(report, host=hostname(requester.base_url), limit=LIMIT, why_not=_why_not)
     if not asked:
         return Receipt()
-    done = False
-    for request in open_requests(requester, report.repository, report.sha):
+    found, done = open_requests(requester, report.repository, report.sha), False
+    for request in found:
         left = changes(asked, request.labels, same=str.casefold)
         place = f"/repos/{report.repository}/issues/{request.number}/labels"
         if left.add:
-            requester.requestJsonAndCheck("POST", place, input={"labels": list(left.add)})
+            _, shown = requester.requestJsonAndCheck("POST", place, input={"labels": list(left.add)})
+            entries_of(shown)
         for name in left.remove:
             _remove(requester, f"{place}/{quote(name, safe='')}")
         done = done or bool(left)
-    return Receipt(already_there=not done)
+    return Receipt(already_there=bool(found) and not done)
 
 
 def _why_not(name: str) -> str | None:
@@ -52,7 +54,8 @@ def _why_not(name: str) -> str | None:
 
 def _remove(requester: Requester, path: str) -> None:
     try:
-        requester.requestJsonAndCheck("DELETE", path)
+        _, shown = requester.requestJsonAndCheck("DELETE", path)
+        entries_of(shown)
     except GithubException as error:
         # Somebody was faster. Without the label's name in the answer the request itself may be out of reach.
         if error.status != 404 or "label" not in str(error.message or error.data).lower():

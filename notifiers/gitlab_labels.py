@@ -16,6 +16,7 @@ from notifiers.answers import hostname
 from notifiers.base import Receipt
 from notifiers.gitlab_requests import ONCE, open_requests
 from notifiers.labels import changes, wanted
+from notifiers.open_requests import identifier
 from notifiers.reports import Labels
 
 LIMIT: Final = 255  # characters
@@ -32,13 +33,16 @@ def deliver(project: Project, report: Labels, memo: str | None) -> Receipt:
     asked = wanted(report, host=hostname(project.manager.gitlab.url), limit=LIMIT, why_not=_why_not)
     if not asked:
         return Receipt()
-    done = False
-    for request in open_requests(project, report.sha):
+    found, done = open_requests(project, report.sha), False
+    for request in found:
         if left := changes(asked, request.labels):
             fields = {"add_labels": ",".join(left.add), "remove_labels": ",".join(left.remove)}
-            project.mergerequests.update(request.number, {name: text for name, text in fields.items() if text}, **ONCE)
+            wishes = {name: text for name, text in fields.items() if text}
+            shown = project.mergerequests.update(request.number, wishes, **ONCE)
+            if identifier(shown, "iid") != request.number:
+                raise ValueError("a merge request was changed, and something else came back")
             done = True
-    return Receipt(already_there=not done)
+    return Receipt(already_there=bool(found) and not done)
 
 
 def _why_not(name: str) -> str | None:
