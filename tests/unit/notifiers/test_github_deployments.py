@@ -182,6 +182,11 @@ async def test_a_delivery_that_nobody_waited_for_is_gone_on_with(host: Host, con
     assert steps(host)[2:] == [("POST", "/42/statuses")]
 
 
+async def test_what_has_arrived_is_the_listeners_to_remember(host: Host, github: Notifier) -> None:
+    host.script.extend([MADE, SAID, Answer(201, {"id": 43}), SAID])
+    assert [(await github.deliver(deployment())).memo for _ in range(2)] == ["42 open run-1", "43 open run-1"]
+
+
 async def test_a_deployment_that_was_deleted_is_made_anew(host: Host, github: Notifier) -> None:
     host.script.extend([Answer(404, {"message": "Not Found"}), MADE, SAID])
     assert (await github.deliver(deployment(), memo="7 open run-1")).memo == "42 open run-1"

@@ -220,6 +220,11 @@ async def test_after_an_answer_that_was_lost_it_is_made_where_it_is_not_found(ho
     assert steps(host)[1:] == [("GET", "/deployments"), ("POST", "/deployments")]
 
 
+async def test_what_has_arrived_is_the_listeners_to_remember(host: Host, gitlab: Notifier) -> None:
+    host.script.extend([made(), Answer(201, {"id": 43})])
+    assert [(await gitlab.deliver(deployment())).memo for _ in range(2)] == ["42 open run-1", "43 open run-1"]
+
+
 async def test_a_deployment_that_was_deleted_is_made_anew(host: Host, gitlab: Notifier) -> None:
     host.script.extend([Answer(404, {"message": "404 Not found"}), made()])
     assert (await gitlab.deliver(deployment(), memo="7 open run-1")).memo == "42 open run-1"
