@@ -22,7 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers import github_checks
+from notifiers import github_checks, github_comments, github_deployments, github_labels
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -49,9 +49,10 @@ from notifiers.base import (
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.github_app import Installations
-from notifiers.reports import CheckRun
+from notifiers.reports import CheckRun, Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
+from notifiers.unfinished import Unfinished, UnfinishedError
 
 DESCRIPTION_LIMIT: Final = 140
 CONTEXT_LIMIT: Final = 255
@@ -60,6 +61,7 @@ WRITE_INTERVAL: Final = (
     1.0  # seconds; GitHub's "Best practices for using the REST API", "Pause between mutative requests"
 )
 SECONDARY_PAUSE: Final = 60.0  # seconds, what GitHub asks for when it names none
+_ACCEPTED: Final = 202
 STATES: Final = {
     Outcome.QUEUED: "pending",
     Outcome.RUNNING: "pending",
@@ -97,6 +99,11 @@ _WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
     CheckRun: _Way(
         github_checks.deliver, github_checks.HINTS, github_checks.STATES, permissions=github_checks.PERMISSIONS
     ),
+    Comment: _Way(github_comments.deliver, github_comments.HINTS, permissions=("pull_requests",)),
+    Labels: _Way(github_labels.deliver, github_labels.HINTS, permissions=("pull_requests",)),
+    Deployment: _Way(
+        github_deployments.deliver, github_deployments.HINTS, github_deployments.STATES, permissions=("deployments",)
+    ),
 }
 
 
@@ -110,6 +117,8 @@ class _Connection(HTTPRequestsConnectionClass):
         response = self.session.request(
             self.verb, self._base + self.url, data=self.input, headers=self.headers, verify=self.session.verify
         )
+        if self.verb == "GET" and response.status_code == _ACCEPTED:
+            raise ValueError("not there yet: PyGithub would sleep on this thread and ask again, as long as it takes")
         return RequestsResponse(response)
 
     def close(self) -> None:
@@ -147,6 +156,7 @@ class GitHubNotifier(Notifier):
         self.write_interval = WRITE_INTERVAL if given is None else given
         self._token = Token(settings) if settings.app_id is None and settings.private_key_file is None else None
         credentials = self._token or Installations(settings, api=self._api, refusal=refusal)
+        self._unfinished = Unfinished()
         self._workers = Workers(settings, url=self._api, token=credentials, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
@@ -180,7 +190,7 @@ class GitHubNotifier(Notifier):
     ) -> Receipt:
         check_place(status, why_not=self.check_repository(status.repository), host=self._host)
         way = _WAYS.get(type(status))
-        return await self._workers.call(
+        receipt = await self._workers.call(
             lambda requester, session: (
                 self._deliver(requester, session, status)
                 if way is None
@@ -190,6 +200,8 @@ class GitHubNotifier(Notifier):
             permissions=() if way is None else way.permissions,
             until=until,
         )
+        self._unfinished.forget(status)
+        return receipt
 
     async def close(self) -> None:
         await self._workers.close()
@@ -235,9 +247,13 @@ class GitHubNotifier(Notifier):
         """A report that is more than a status, said by the file that knows how."""
         session.forget_answer()
         try:
-            receipt = way.deliver(requester, report, memo)
+            receipt = way.deliver(requester, report, self._unfinished.memo(report, memo))
+        except UnfinishedError as error:
+            self._unfinished.keep(report, error.memo, given=memo)
+            raise self._error(error.error, session, way.hints) from None
         except Exception as error:  # whatever the library raises for whatever the host sent
             raise self._error(error, session, way.hints) from None
+        self._unfinished.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
         left = rate_limit(session.answer.headers) if session.answer is not None else None
         return dataclasses.replace(receipt, rate_limit=left)
 

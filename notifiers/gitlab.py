@@ -19,6 +19,7 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
+from notifiers import gitlab_comments, gitlab_deployments, gitlab_labels
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
@@ -33,8 +34,10 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.reports import Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
+from notifiers.unfinished import Unfinished, UnfinishedError
 
 LIMIT: Final = 255  # characters of description, target_url, ref and name each
 STATES: Final = {
@@ -66,9 +69,14 @@ class _Way:
 
     deliver: Callable[[Project, Any, str | None], Receipt]
     hints: Mapping[int, str]
+    states: Mapping[Outcome, str] | None = None  #: the host's words for it, where it has some
 
 
-_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {}
+_WAYS: Final[Mapping[type[CommitStatus], _Way]] = {
+    Comment: _Way(gitlab_comments.deliver, gitlab_comments.HINTS),
+    Labels: _Way(gitlab_labels.deliver, gitlab_labels.HINTS),
+    Deployment: _Way(gitlab_deployments.deliver, gitlab_deployments.HINTS, gitlab_deployments.STATES),
+}
 _ProjectOf = Callable[[str], Project]  # a path's lazy project, for which python-gitlab makes no request
 
 
@@ -84,10 +92,15 @@ class GitLabNotifier(Notifier):
         self._timeout, self._verify = settings.request_timeout, verify_option(settings)
         self.write_interval = settings.seconds_between_writes or 0.0
         self._token = Token(settings)
+        self._unfinished = Unfinished()
         self._workers = Workers(settings, url=self._url, token=self._token, make=self._client)
 
     def state(self, outcome: Outcome) -> str:
         return STATES[outcome]
+
+    def word(self, report: type[CommitStatus], outcome: Outcome) -> str:
+        way = _WAYS.get(report)
+        return way.states[outcome] if way is not None and way.states is not None else super().word(report, outcome)
 
     def check_repository(self, repository: str) -> str | None:
         segments = repository.split("/")
@@ -117,7 +130,7 @@ class GitLabNotifier(Notifier):
     ) -> Receipt:
         check_place(status, why_not=self.check_repository(status.repository), host=self._host, what="project")
         way = _WAYS.get(type(status))
-        return await self._workers.call(
+        receipt = await self._workers.call(
             lambda project_of, session: (
                 self._deliver(project_of, session, status, memo)
                 if way is None
@@ -125,6 +138,8 @@ class GitLabNotifier(Notifier):
             ),
             until=until,
         )
+        self._unfinished.forget(status)
+        return receipt
 
     async def close(self) -> None:
         await self._workers.close()
@@ -174,9 +189,13 @@ class GitLabNotifier(Notifier):
         """A report that is more than a status, said by the file that knows how."""
         session.forget_answer()
         try:
-            receipt = way.deliver(project_of(report.repository), report, memo)
+            receipt = way.deliver(project_of(report.repository), report, self._unfinished.memo(report, memo))
+        except UnfinishedError as error:
+            self._unfinished.keep(report, error.memo, given=memo)
+            raise self._error(error.error, session, way.hints) from None
         except Exception as error:  # whatever the library raises for whatever the host sent
             raise self._error(error, session, way.hints) from None
+        self._unfinished.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
         left = rate_limit(session.answer.headers) if session.answer is not None else None
         return dataclasses.replace(receipt, rate_limit=left)
 

@@ -18,6 +18,9 @@ from aiohttp import web
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.github_app import App, Apps
 from listener.demo.github_checks import Checks
+from listener.demo.github_deployments import Deployments
+from listener.demo.github_labels import IssueLabels
+from listener.demo.github_pulls import Pulls
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
 
@@ -38,6 +41,8 @@ class GitHub(GitHost):
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
         self.apps = Apps()
         self.checks = Checks(self)
+        self.pulls = Pulls(self)
+        self.labels, self.deployments = IssueLabels(self), Deployments(self)
         self._last_write = -math.inf  # on the monotonic clock, which may have begun a minute ago
         self._ids = itertools.count(1)
 
@@ -55,6 +60,9 @@ class GitHub(GitHost):
             routes += [
                 *self.apps.routes(prefix),
                 *self.checks.routes(prefix),
+                *self.pulls.routes(prefix),
+                *self.labels.routes(prefix),
+                *self.deployments.routes(prefix),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -218,6 +226,15 @@ class GitHub(GitHost):
         runs = sorted(self.checks.latest(project.path, sha), key=lambda check: check.name)
         overall = self.overall(self.states(project, sha))
         title = project.commits.get(sha, "A commit")
+        pulls = self.pulls.with_head(project.path, sha)
         return self.page(
-            "github_commit.html", project=project, sha=sha, title=title, checks=checks, overall=overall, runs=runs
+            "github_commit.html",
+            project=project,
+            sha=sha,
+            title=title,
+            checks=checks,
+            overall=overall,
+            runs=runs,
+            pulls=pulls,
+            deployments=self.deployments.of(project.path, sha),
         )

@@ -20,7 +20,9 @@ from aiohttp import web
 from listener.demo.gitlab import ApiFailure
 
 _LONGEST: Final = 600  # seconds that a JWT may last from now
-_PERMISSIONS: Final = {"metadata": "read", "checks": "write", "statuses": "write"}
+_PERMISSIONS: Final = {
+    "metadata": "read", "checks": "write", "deployments": "write", "pull_requests": "write", "statuses": "write",
+}  # fmt: skip
 _DOCS: Final = "https://docs.github.com/rest/apps"
 _USER_URLS: Final = (
     "url", *(f"{what}_url" for what in ("avatar", "events", "followers", "following", "gists", "html", "organizations",

@@ -17,6 +17,9 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
+from listener.demo.gitlab_deployments import Deployments
+from listener.demo.gitlab_labels import RequestLabels
+from listener.demo.gitlab_merge_requests import MergeRequests
 from listener.demo.kubernetes.store import now
 
 STATES: Final = ("pending", "running", "success", "failed", "canceled", "skipped")
@@ -62,6 +65,8 @@ class GitLab(GitHost):
         super().__init__(**options)
         self.strict_finished = strict_finished
         self.read_only_tokens: set[str] = set()  #: tokens without the scope ``api``
+        self.merge_requests = MergeRequests(self)
+        self.labels, self.deployments = RequestLabels(self), Deployments(self)
         self._ids = itertools.count(100)
         self._pipelines: dict[tuple[str, str], list[_Pipeline]] = {}  # by project path and commit
         self._jobs: dict[int, list[_Job]] = {}  # by pipeline
@@ -71,6 +76,9 @@ class GitLab(GitHost):
         return [
             web.post(f"{api}/statuses/{{sha}}", self._create),
             web.get(f"{api}/repository/commits/{{sha}}/statuses", self._statuses),
+            *self.merge_requests.routes(api),
+            *self.labels.routes(api),
+            *self.deployments.routes(api),
             web.get("/api/v4/user", self._user),
             web.get("/", self._index),
             web.get("/{path:.+}/-/commit/{sha}", self._commit_page),
@@ -79,8 +87,22 @@ class GitLab(GitHost):
 
     # API
 
+    def token(self, request: web.Request) -> str:
+        """What a request shows."""
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return request.headers.get("PRIVATE-TOKEN") or bearer
+
+    def enter(self, request: web.Request) -> Project:
+        """Authentication and project, for the host's other parts."""
+        self._authenticate(request)
+        return self._project(request)
+
+    def fail(self, status: int, body: dict[str, Any]) -> NoReturn:
+        """Ends the request with a refusal."""
+        _fail(status, body)
+
     def _authenticate(self, request: web.Request) -> None:
-        token = request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization", "").removeprefix("Bearer ")
+        token = self.token(request)
         if token in self.read_only_tokens:
             scopes = "The request requires higher privileges than provided by the access token."
             _fail(403, {"error": "insufficient_scope", "error_description": scopes, "scope": "api"})
@@ -182,7 +204,7 @@ class GitLab(GitHost):
 
     async def _user(self, request: web.Request) -> web.Response:
         self._authenticate(request)
-        return web.json_response({"id": 1, "username": "tekton", "name": "Tekton"})
+        return web.json_response(self.merge_requests.person(self.merge_requests.username(request)))
 
     def _jobs_of(self, project: Project, sha: str, *, every: bool = False) -> list[_Job]:
         pipelines = self._pipelines.get((project.path, sha), ())
@@ -206,7 +228,17 @@ class GitLab(GitHost):
         jobs = self._jobs_of(project, sha)
         overall = self.overall([job.status for job in jobs])
         title = project.commits.get(sha, "A commit")
-        return self.page("gitlab_commit.html", project=project, sha=sha, title=title, jobs=jobs, overall=overall)
+        requests = self.merge_requests.with_head(project.path, sha)
+        return self.page(
+            "gitlab_commit.html",
+            project=project,
+            sha=sha,
+            title=title,
+            jobs=jobs,
+            overall=overall,
+            requests=requests,
+            deployments=self.deployments.of(project.path, sha),
+        )
 
 
 def _shown(job: _Job) -> dict[str, Any]:

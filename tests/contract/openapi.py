@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-_DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "github-openapi-subset.json").read_text())
+_HERE = Path(__file__).parent
+_DOCUMENT: dict[str, Any] = json.loads((_HERE / "github-openapi-subset.json").read_text())
+for _more in sorted(_HERE.glob("github-openapi-more*.json")):  # written by hand, each says from what
+    for _path, _item in json.loads(_more.read_text())["paths"].items():
+        _DOCUMENT["paths"].setdefault(_path, {}).update(_item)
 
 
 def operation(method: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -32,7 +37,7 @@ def _resolved(schema: Any) -> Any:
         if "$ref" in schema:
             target: Any = _DOCUMENT
             for part in schema["$ref"].removeprefix("#/").split("/"):
-                target = target[part]
+                target = target[part.replace("~1", "/").replace("~0", "~")]
             return _resolved(target)
         return {key: _resolved(value) for key, value in schema.items()}
     if isinstance(schema, list):
@@ -48,6 +53,15 @@ def _nullable(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_nullable(value) for value in schema]
     return schema
+
+
+def check_query(method: str, path: str, query: Mapping[str, str]) -> None:
+    """Raises where GitHub's description does not know these parameters, or not with these values."""
+    found, _ = operation(method, path)
+    known = {entry["name"]: entry["schema"] for entry in found["parameters"] if entry["in"] == "query"}
+    for name, text in query.items():
+        assert name in known, f"{path}: GitHub knows no parameter {name}"
+        _validator(known[name]).validate(int(text) if known[name]["type"] == "integer" else text)
 
 
 def check_request(method: str, path: str, body: bytes) -> None:
