@@ -110,6 +110,11 @@ def test_a_section_cannot_end_itself_or_begin_another() -> None:
     assert "forged" in after  # still the first one's words
 
 
+def test_a_code_block_without_an_end_does_not_draw_in_the_next_section() -> None:
+    body = comment(report("<details>\n\n```\nlog", context="a"), report("two", context="b"))
+    assert "\nlog\n```\n\n</details>\n\n<!-- tekton-listener end " in body
+
+
 def test_a_section_that_lost_its_end_ends_where_the_next_begins() -> None:
     body = comment(report("one", context="a"), report("two", context="b"), report("three", context="c"))
     broken = body.replace(f"<!-- tekton-listener end {section_of(report(context='a')).key} -->", "")
