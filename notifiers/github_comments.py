@@ -89,8 +89,6 @@ class _GitHub:
     def update(self, number: int, comment: int, body: str) -> bool:
         try:
             _written(self._ask("PATCH", self._comment(comment), {"body": body}))
-        except github.RateLimitExceededException:
-            raise
         except github.GithubException as error:
             if error.status in (404, 410) or (error.status == 403 and not _is_limit(error)):
                 return False
@@ -124,7 +122,7 @@ def _found(entry: dict[str, Any]) -> Found | None:
 
 
 def _is_limit(error: github.GithubException) -> bool:
-    """True for a 403 that is a rate limit in words that PyGithub does not know."""
+    """True for a 403 that is a rate limit, as ``github.refusal`` tells them."""
     headers, message = error.headers or {}, text_at(error.data, "message").lower()
     waits = "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
     return waits or "rate limit" in message or "abuse detection" in message

@@ -226,12 +226,12 @@ async def test_a_deleted_comment_is_looked_for_again_and_written_anew(place: Pla
     assert "Passed" in place.body()
 
 
-@pytest.mark.parametrize(
-    "memo", ["", "7", "7:x", "7:1:2", "-7:1", "7:9999", "9:1,9:1,9:1,9:1", "../7:1", "٧:١", "7:1\n", "x" * 9999]
-)
-async def test_a_forged_memo_leads_nowhere(place: Place, notifier: Notifier, memo: str) -> None:
-    await notifier.deliver(report(place, "Failed"), memo=memo)
-    assert "Failed" in place.body()
+async def test_a_forged_memo_leads_nowhere(place: Place, notifier: Notifier) -> None:
+    forged = ["", "7", "7:x", "7:1:2", "-7:1", "7:9999", "9:1,9:1,9:1,9:1", "../7:1", "٧:١", "7:1\n", "x" * 9999]
+    for number, memo in enumerate(forged):
+        await notifier.deliver(report(place, f"Failed {number}."), memo=memo)
+        assert f"Failed {number}." in place.body()
+        assert all(asked.path.isascii() and ".." not in asked.path for asked in place.host.asked)
 
 
 async def test_a_memo_that_names_somebody_elses_comment_does_not_get_it_edited(place: Place, connect: Connect) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifiers.base import Outcome
@@ -110,6 +110,11 @@ def test_a_section_cannot_end_itself_or_begin_another() -> None:
     assert "forged" in after  # still the first one's words
 
 
+def test_a_code_block_without_an_end_does_not_draw_in_the_next_section() -> None:
+    body = comment(report("<details>\n\n```\nlog", context="a"), report("two", context="b"))
+    assert "\nlog\n```\n\n</details>\n\n<!-- tekton-listener end " in body
+
+
 def test_a_section_that_lost_its_end_ends_where_the_next_begins() -> None:
     body = comment(report("one", context="a"), report("two", context="b"), report("three", context="c"))
     broken = body.replace(f"<!-- tekton-listener end {section_of(report(context='a')).key} -->", "")
@@ -173,6 +178,7 @@ def test_what_was_left_open_is_closed() -> None:
     assert closed("``` a`b\n```` x\n```\n`````") == "``` a`b\n```` x\n```\n`````"
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(alphabet="ab\n`~ <details>", max_size=200), max_size=6), st.integers(0, 400))
 def test_texts_fit_and_stay_closed(texts: list[str], room: int) -> None:
     texts = [closed(text) for text in texts]
@@ -190,6 +196,7 @@ WORDS = (
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), WORDS, st.integers(0, 9)), max_size=8), st.integers(1500, 4000))
 def test_sections_never_touch_each_other(said: list[tuple[str, str, int]], limit: int) -> None:
     """Whatever is said: each context shows the youngest, in full where there is room, and the comment is never too long."""
