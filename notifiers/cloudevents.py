@@ -26,6 +26,7 @@ _FIELD: Final = 2048  # characters of any other field
 _NOTE: Final = 500
 _TYPE: Final = "dev.tekton-listener.pipelinerun.{event}.v1"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+_TIMES: Final = ("created", "started", "completed")
 _NOT_IN_TYPES: Final = re.compile(r"[^a-z0-9]+")
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 _BROKE: Final = ("failed", "timed_out")
@@ -115,7 +116,7 @@ _MAX_DATA: Final = MAX_EVENT - 12 * 1024  # the attributes are some hundred byte
 
 def _dumped(message: Message, tasks: tuple[TaskDetails, ...], room: int) -> bytes:
     run: dict[str, Any] = {
-        field.name: _known(getattr(message.details, field.name))
+        field.name: _known(field.name, getattr(message.details, field.name))
         for field in dataclasses.fields(RunDetails)
         if field.name not in ("tasks", "log_tail", "commit_url", "repository_url", "service")
     }
@@ -126,12 +127,12 @@ def _dumped(message: Message, tasks: tuple[TaskDetails, ...], room: int) -> byte
         "description": message.description[:_FIELD],
         "text": message.text[:room],
         "target_url": usable_url(message.target_url, _FIELD),
-        "service": _known(message.details.service),
+        "service": _known("service", message.details.service),
         "repository": message.repository[:_FIELD],
         "repository_url": usable_url(message.details.repository_url, _FIELD),
         "sha": message.sha,
         "commit_url": usable_url(message.details.commit_url, _FIELD),
-        "ref": _known(message.ref),
+        "ref": _known("ref", message.ref),
         "context": message.context[:_FIELD],
         "run": run,
         "tasks": [_task(task) for task in tasks],
@@ -142,8 +143,10 @@ def _dumped(message: Message, tasks: tuple[TaskDetails, ...], room: int) -> byte
     return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _known(value: str | int | None) -> str | int | None:
-    """None for what is not known."""
+def _known(name: str, value: str | int | None) -> str | int | None:
+    """None for what is not known, and for a time that is none."""
+    if name in _TIMES and not _TIME.fullmatch(str(value)):
+        return None
     return value[:_FIELD] or None if isinstance(value, str) else value
 
 
