@@ -86,12 +86,13 @@ class Heard:
 _hearing: contextvars.ContextVar[Heard | None] = contextvars.ContextVar("notifiers_apprise_heard", default=None)
 
 
-class _Ear(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        heard = _hearing.get()
-        if heard is not None:
-            with contextlib.suppress(Exception):  # whatever was to be formatted
-                heard.add(record.levelno, record.getMessage())
+def _hear(record: logging.LogRecord) -> bool:
+    """Keep ``record`` where somebody listens, and give it to no handler."""
+    heard = _hearing.get()
+    if heard is not None:
+        with contextlib.suppress(Exception):  # whatever was to be formatted
+            heard.add(record.levelno, record.getMessage())
+    return False
 
 
 @contextlib.contextmanager
@@ -111,9 +112,8 @@ def _is_not_ours(_: logging.LogRecord) -> bool:
 
 def _lead_nowhere() -> None:
     logger = logging.getLogger("apprise")
-    logger.propagate = False
     logger.setLevel(logging.DEBUG)  # the reasons of failures are told at DEBUG only
-    logger.addHandler(_Ear())
+    logger.addFilter(_hear)
     for name in _SHOW_URLS:
         logging.getLogger(name).addFilter(_is_not_ours)  # from other threads these may go on as before
     for name in ("requests_oauthlib", "oauthlib", "MARKDOWN", "paho", "slixmpp"):

@@ -84,7 +84,8 @@ def _genuine(request: web.Request, body: bytes, key: str) -> bool:
 
 def _received(request: web.Request, body: bytes) -> Received:
     """Raises ``ValueError``, ``KeyError`` or ``TypeError`` for what calls itself an event and is none."""
-    attributes, data = {}, {}
+    attributes: dict[str, Any] = {}
+    data: Any = {}
     if request.content_type == "application/cloudevents+json":
         attributes = json.loads(body)
         data = attributes["data"]
