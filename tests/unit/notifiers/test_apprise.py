@@ -159,6 +159,13 @@ async def test_a_refusal_is_permanent(host: Host, channel: Channel, code: int) -
     assert len(host.asked) == 1
 
 
+async def test_a_redirect_is_refused_whatever_the_url_says(host: Host, other: Host, channel: Channel) -> None:
+    host.default = Answer(307, b"", {"Location": f"{other.url}/x"})
+    with pytest.raises(PermanentError, match="it points elsewhere"):
+        await channel(url_of(host, rest="/?redirect=yes")).deliver(message())
+    assert other.connections == 0
+
+
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503])
 async def test_trouble_is_worth_another_try(host: Host, channel: Channel, code: int) -> None:
     host.default = Answer(code, {"message": "no"})
