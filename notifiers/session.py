@@ -96,7 +96,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
             content = content.replace(secret, b"[token]")
         response.raw = io.BytesIO(content)
         if 300 <= response.status_code < 400:
-            raise RedirectRefusedError(response.status_code, _target(request.url or "", response.headers))
+            raise RedirectRefusedError(response.status_code, target_of(request.url or "", response.headers))
         return response
 
     def abort(self) -> None:
@@ -146,7 +146,8 @@ class OneRequestSession(requests.Session):
         self._adapter.aborted = False
 
 
-def _target(url: str, headers: Mapping[str, str]) -> str:
+def target_of(url: str, headers: Mapping[str, str]) -> str:
+    """The scheme and host that an answer with ``headers`` points to; ``url`` is what was asked for."""
     try:
         parts = urlsplit(urljoin(url, headers.get("location", "")))
         host, port = parts.hostname, parts.port

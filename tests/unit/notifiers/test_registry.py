@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from notifiers.apprise import AppriseChannel
 from notifiers.registry import GROUP, discover
+from notifiers.webhook import WebhookChannel
 from tests.unit.notifiers.kinds import KINDS
 
-OURS = {kind.name: kind.notifier for kind in KINDS}
+OURS = {kind.name: kind.notifier for kind in KINDS} | {kind.kind: kind for kind in (AppriseChannel, WebhookChannel)}
 MODULE = """
 from notifiers.github import GitHubNotifier
 class Forge(GitHubNotifier):
