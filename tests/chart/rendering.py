@@ -52,8 +52,8 @@ class Rendered:
     @property
     def config_text(self) -> str:
         """The listener's configuration as it is mounted."""
-        text: str = self.one("ConfigMap", NAME)["data"]["listener.yaml"]
-        return text
+        (text,) = (c["data"]["listener.yaml"] for c in self.all("ConfigMap") if "listener.yaml" in c["data"])
+        return str(text)
 
 
 @functools.cache
