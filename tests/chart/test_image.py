@@ -21,7 +21,6 @@ from pathlib import Path
 import kubernetes_asyncio
 import pytest
 
-from listener.demo.kubernetes import KubernetesApi
 from tests.chart import dockerfile
 from tests.chart.rendering import ROOT
 from tests.replica import Replica
@@ -53,12 +52,7 @@ def image() -> Iterator[Image]:
     folder.chmod(0o755)
     try:
         source = folder / "source"
-        for name in copied():
-            here = ROOT / name
-            ignore = shutil.ignore_patterns("__pycache__")
-            (shutil.copytree if here.is_dir() else shutil.copy)(
-                here, _made(source / name), **({"ignore": ignore} if here.is_dir() else {})
-            )
+        copy_sources(source)
         wheel = build(source, folder / "wheels")
         install(wheel, folder / "venv")
         compile_like_pip(folder / "venv")
@@ -67,9 +61,14 @@ def image() -> Iterator[Image]:
         shutil.rmtree(folder)
 
 
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def copy_sources(target: Path) -> None:
+    """What the first stage copies."""
+    target.mkdir()
+    for name in copied():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target / name)
 
 
 def copied() -> list[str]:
@@ -204,13 +203,13 @@ def test_what_is_installed_is_what_the_constraints_name(image: Image) -> None:
 
 
 def test_the_schema_of_the_configuration_comes_out_of_what_is_installed(image: Image) -> None:
-    command = [image.venv / "bin" / "python", "-m", "listener.config"]
+    command = [str(image.venv / "bin" / "python"), "-m", "listener.config"]
     found = subprocess.run(command, cwd="/", env=image.environment(), capture_output=True, text=True, check=True)
     assert found.stdout == (ROOT / "config" / "listener.schema.json").read_text()
 
 
 async def test_the_service_starts_and_is_healthy_where_it_may_write_nowhere_but_to_tmpdir(
-    image: Image, scene: Scene, cluster: KubernetesApi
+    image: Image, scene: Scene
 ) -> None:
     async with started(image, scene) as (one, environment):
         port = await one.port()
