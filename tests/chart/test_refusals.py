@@ -67,6 +67,7 @@ def test_the_originals_first_names_of_the_secret(key: str) -> None:
         ({**AUTH, "tektonPipelines": {"ns": "a"}, "config": {"default_namespace": "b"}}, "tektonPipelines.ns: says something else"),
         ({**AUTH, "deployment": {"replicas": 2}, "archive": {"enabled": True}}, "archive.accessMode: replicas share one archive"),
         ({**AUTH, "ingress": {"enabled": True}}, "ingress.hosts: give one, or config.public_url"),
+        ({**AUTH, "ingress": {"enabled": True}, "config": {"public_url": "https://x.example.com/ci"}}, "config.public_url: https://x.example.com/ci has a path"),
         ({**AUTH, "httpRoute": {"enabled": True}}, "httpRoute.parentRefs: name a Gateway"),
         ({**AUTH, "service": {"nodePort": 30000}}, "service.nodePort: is for service.type NodePort"),
         ({**AUTH, "config": {"logs": {"record": True}}}, "config.logs.archive: logs are to be recorded, so say where"),

@@ -70,6 +70,9 @@
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) (not .Values.config.public_url) }}
 {{- $p = append $p "ingress.hosts: give one, or config.public_url" }}
 {{- end }}
+{{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (trimAll "/" (urlParse (default "" .Values.config.public_url)).path) }}
+{{- $p = append $p (printf "config.public_url: %s has a path, which neither ingress nor httpRoute lead to: give it a host name of its own, or make an Ingress of yours that takes the path away" .Values.config.public_url) }}
+{{- end }}
 {{- if .Values.httpRoute.enabled }}
 {{- if not .Values.httpRoute.parentRefs }}
 {{- $p = append $p "httpRoute.parentRefs: name a Gateway, for example [{name: public, namespace: gateways}]" }}
