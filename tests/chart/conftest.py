@@ -12,7 +12,7 @@ from tests.chart.rendering import Rendered, render
 _rendered = functools.cache(lambda name: render(COMBINATIONS[name]))
 
 
-@pytest.fixture(params=COMBINATIONS)
+@pytest.fixture(scope="session", params=COMBINATIONS)  # so that one combination's tests follow each other
 def release(request: pytest.FixtureRequest) -> Rendered:
     """Each combination in turn."""
     found: Rendered = _rendered(request.param)

@@ -174,7 +174,17 @@ def test_the_chart_sets_what_the_image_is_told_by() -> None:
 # What it makes
 
 
-def test_the_wheel_holds_every_file_that_is_not_code(image: Image) -> None:
+async def test_the_wheel_installed_with_the_constraints_is_complete_and_starts_as_the_image_does(
+    image: Image, scene: Scene
+) -> None:
+    """One test, for parallel runs would build the image once for each."""
+    holds_every_file(image)
+    holds_what_the_constraints_name(image)
+    makes_the_schema_of_the_configuration(image)
+    await starts_where_it_may_write_nowhere_but_to_tmpdir(image, scene)
+
+
+def holds_every_file(image: Image) -> None:
     with zipfile.ZipFile(image.wheel) as wheel:
         packed = set(wheel.namelist())
     tracked = subprocess.run(
@@ -187,7 +197,7 @@ def test_the_wheel_holds_every_file_that_is_not_code(image: Image) -> None:
     assert not [name for name in files if name not in packed]
 
 
-def test_what_is_installed_is_what_the_constraints_name(image: Image) -> None:
+def holds_what_the_constraints_name(image: Image) -> None:
     pinned = {line.strip().lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
     (packages,) = (image.venv / "lib").glob("python3.*/site-packages")
     found = set()
@@ -202,15 +212,13 @@ def test_what_is_installed_is_what_the_constraints_name(image: Image) -> None:
     assert not {one.partition("==")[0] for one in found} & {"pip", "setuptools", "wheel", "pytest"}
 
 
-def test_the_schema_of_the_configuration_comes_out_of_what_is_installed(image: Image) -> None:
+def makes_the_schema_of_the_configuration(image: Image) -> None:
     command = [str(image.venv / "bin" / "python"), "-m", "listener.config"]
     found = subprocess.run(command, cwd="/", env=image.environment(), capture_output=True, text=True, check=True)
     assert found.stdout == (ROOT / "config" / "listener.schema.json").read_text()
 
 
-async def test_the_service_starts_and_is_healthy_where_it_may_write_nowhere_but_to_tmpdir(
-    image: Image, scene: Scene
-) -> None:
+async def starts_where_it_may_write_nowhere_but_to_tmpdir(image: Image, scene: Scene) -> None:
     async with started(image, scene) as (one, environment):
         port = await one.port()
         assert port == int(environment["PORT"])
