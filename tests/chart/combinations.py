@@ -175,6 +175,30 @@ COMBINATIONS: Final[dict[str, Values]] = {
         "deployment": {"replicas": 1, "limits": {}, "requests": {}},
     },
     "reporting": REPORTING,
+    "messages": {
+        **AUTH,
+        "config": {
+            "public_url": "https://listener.example.com",
+            "hosts": {"gitlab": HOSTS["gitlab"]},
+            "channels": {
+                "chat": {"kind": "apprise", "token_file": "/run/secrets/tekton-listener/chat/urls"},
+                "audit": {"kind": "webhook", "url": "https://events.example.com:444/x", "token_env": "WEBHOOK_KEY"},
+            },
+            "services": [
+                {
+                    **SERVICES[0],
+                    "comment": {"when": "always", "text": "**$(run.pipeline)** is $(run.state)\n\n$(run.tasks)\n"},
+                    "notify": [
+                        {"channel": "chat", "on": ["broken", "fixed"]},
+                        {"channel": "audit", "true": "finished"},  # on, as Helm reads it
+                    ],
+                }
+            ],
+        },
+        "secretFiles": {"gitlab": {"existingSecret": "gitlab-token"}, "chat": {"existingSecret": "chat"}},
+        "configMapFiles": REPORTING["configMapFiles"],
+        "secretEnv": {"WEBHOOK_KEY": {"existingSecret": "webhook", "key": "key"}},
+    },
     "listed namespaces": {**REPORTING, "namespaces": ["ci", "team-a"]},
     "namespaces in the configuration": {**AUTH, "config": {"namespaces": ["ci"]}},
     "three replicas": {**AUTH, "deployment": {"replicas": 3}},

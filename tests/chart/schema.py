@@ -38,6 +38,8 @@ def _renamed(schema: Any) -> Any:
             found[key] = value.replace("#/$defs/", "#/$defs/Config")
         elif key == "properties":
             found[key] = {name: _renamed(part) for name, part in value.items()}
+            if "on" in found[key]:  # Helm reads YAML 1.1, in which that is the truth; _config.tpl puts it right
+                found[key]["true"] = {**found[key]["on"], "description": "The key on, as Helm reads it."}
         elif key == "pattern":
             found[key] = value.replace(r"\d", "[0-9]")
         elif key != "title":

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import helm_python as helm
 import pytest
 import yaml
 
@@ -206,7 +207,9 @@ def files_of(config: Any) -> list[str]:
 def test_the_service_reads_the_configuration_and_has_what_it_names(release: Rendered, tmp_path: Path) -> None:
     path = tmp_path / "listener.yaml"
     path.write_text(release.config_text)
-    config = load(path, known_kinds=known_kinds(), env=environment(release), check_files=False).config
+    config = load(
+        path, known_kinds={*known_kinds(), "apprise", "webhook"}, env=environment(release), check_files=False
+    ).config
     mounts = {mount["mountPath"]: mount for mount in release.container["volumeMounts"]}
     for name in files_of(yaml.safe_load(release.config_text)):
         assert str(Path(name).parent) in mounts
@@ -234,6 +237,14 @@ def test_the_service_reads_the_configuration_and_has_what_it_names(release: Rend
 def _claim_size(volume: Object) -> str:
     size: str = volume["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
     return size
+
+
+def test_the_key_on_stays_what_it_is() -> None:
+    text = "{auth: {existingSecret: x}, config: {hosts: {h: {kind: github, token_file: /etc/ssl/t}}, channels: {chat: {kind: apprise}},"
+    text += " services: [{name: a, runs: {namespace: ci}, repository: h:a/b, notify: [{channel: chat, on: [fixed]}]}]}}"
+    release = render(helm.values_from_yaml(text))
+    (service,) = yaml.safe_load(release.config_text)["services"]
+    assert service["notify"] == [{"channel": "chat", "on": ["fixed"]}]
 
 
 def test_numbers_stay_whole() -> None:

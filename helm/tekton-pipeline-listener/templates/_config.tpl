@@ -26,7 +26,16 @@
 {{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames }}
 {{- $_ := set $ours "public_url" (printf "https://%s" (first .Values.httpRoute.hostnames)) }}
 {{- end }}
-{{- toYaml (mergeOverwrite $ours (deepCopy .Values.config)) }}
+{{- $config := mergeOverwrite $ours (deepCopy .Values.config) }}
+{{- range $config.services }}
+{{- range .notify }}
+{{- if hasKey . "true" }}{{/* Helm reads YAML 1.1, in which the key on is the truth. */}}
+{{- $_ := set . "on" (get . "true") }}
+{{- $_ := unset . "true" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $config }}
 {{- end }}
 
 {{/* Namespaces that are watched, as YAML {namespaces: […]}; none: all. */}}
