@@ -38,8 +38,10 @@ packages:  # a browser and a proxy for the tests, where they can be installed
 screenshots: $(VENV)/.dev packages  ## take the pictures in docs/ again
 	$(BIN)/python -m tests.browser.screenshots
 
-schema: $(VENV)/.dev  ## write config/listener.schema.json from the types
+schema: $(VENV)/.dev  ## write config/listener.schema.json from the types, and what the chart has of it
 	$(BIN)/python -m listener.config > config/listener.schema.json
+	$(BIN)/python -m tests.chart.schema
+	$(BIN)/python -m tests.chart.values_table
 
 clean:  ## forget what was installed
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
