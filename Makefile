@@ -5,10 +5,10 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
-.PHONY: demo packages screenshots test lint format bench chaos schema clean help
+.PHONY: demo packages screenshots test lint format bench chaos e2e schema clean help
 
 help:  ## this text
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next three
 	$(BIN)/tekton-listener demo --port $(PORT)
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev  ## measure start-up, delivery and logs; prints a table
 
 chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around them fails; ARGS="--seed N" plays one again
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+e2e: $(VENV)/.dev  ## the whole service against the cluster that KUBECONFIG names, see CONTRIBUTING.md
+	$(BIN)/python -m pytest e2e $(ARGS)
 
 packages:  # a browser and a proxy for the tests, where they can be installed
 	@sh tests/system-packages

@@ -21,6 +21,7 @@ from aiohttp import web
 from listener.demo.kubernetes import discovery
 from listener.demo.kubernetes.faults import Fault, Faults, Requests, Seen
 from listener.demo.kubernetes.podlogs import LogOptions, PodLogs
+from listener.demo.kubernetes.rbac import Accounts
 from listener.demo.kubernetes.selectors import field_selector, label_selector
 from listener.demo.kubernetes.statuses import (
     StatusError,
@@ -55,7 +56,7 @@ class KubernetesApi:
         self.store = Store()
         self.logs = PodLogs(self.store)
         self.faults, self.requests = Faults(), Requests()
-        self.tokens = tokens
+        self.tokens, self.accounts = tokens, Accounts(self.store)
         self._snapshots: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()  # of lists whose pages are being read
         self.bookmark_interval, self.streaming_lists = bookmark_interval, streaming_lists
         self._host, self._port = host, port
@@ -150,6 +151,8 @@ class KubernetesApi:
         fixed = discovery.answer(request.path)
         if fixed is not None:
             return _json(fixed)
+        if target.resource == "selfsubjectaccessreviews":
+            return _json(self.accounts.review(_bearer(request), await _body(request)), status=201)
         if target.resource not in RESOURCES:
             raise StatusError(404, "NotFound", "the server could not find the requested resource", details={})
         self._authenticate(request, target)
@@ -164,11 +167,21 @@ class KubernetesApi:
                 return await self._log(request, target, fault)
             case "delete":
                 stored = self.store.delete(target.resource, target.namespace or "", target.name)
+                if target.resource == "namespaces":
+                    self.store.clear(target.name)
                 return _json(stored.object)
             case _:
                 return await self._write(request, target)
 
     def _authenticate(self, request: web.Request, target: _Target) -> None:
+        if (account := self.accounts.of(_bearer(request))) is not None:
+            verb, subresource = ("get", "log") if target.verb == "log" else (target.verb, target.subresource)
+            kind = RESOURCES[target.resource]
+            if not self.accounts.allows(
+                account, verb, kind.group, target.resource, subresource, target.namespace, target.name
+            ):
+                raise forbidden(kind, verb, target.namespace, user=account.user, subresource=subresource)
+            return
         if self.tokens is None:
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -189,10 +202,9 @@ class KubernetesApi:
         manager = request.headers.get("User-Agent", "demo").partition("/")[0]
         if target.verb == "patch" and request.content_type != "application/merge-patch+json":
             raise StatusError(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
-        try:
-            body = msgspec.json.decode(await request.read())
-        except msgspec.DecodeError as error:
-            raise bad_request(f"the object provided is unrecognized: {error}") from None
+        body = await _body(request)
+        if target.verb == "create" and (resource, target.subresource) == ("serviceaccounts", "token"):
+            return _json(self.accounts.issue(namespace, target.name), status=201)
         if target.verb == "create":
             return _json(self.store.create(resource, namespace, body, manager=manager).object, status=201)
         if target.verb == "update":
@@ -396,6 +408,19 @@ def _wanted(query: Any, target: _Target) -> Callable[[Name, Mapping[str, str]], 
     labels, fields = label_selector(query.get("labelSelector", "")), field_selector(query.get("fieldSelector", ""))
     namespace = target.namespace
     return lambda name, have: (namespace is None or name[0] == namespace) and labels(have) and fields(name)
+
+
+async def _body(request: web.Request) -> Json:
+    try:
+        body: Json = msgspec.json.decode(await request.read())
+    except msgspec.DecodeError as error:
+        raise bad_request(f"the object provided is unrecognized: {error}") from None
+    return body
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def _token(version: int, last: Name) -> str:

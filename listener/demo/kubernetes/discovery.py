@@ -40,6 +40,13 @@ def _resource(name: str, kind: str, short: list[str]) -> list[dict[str, Any]]:
 _ANSWERS: Final[dict[str, Any]] = {
     "/version": VERSION,
     "/livez": {"status": "ok"},
+    "/apis/tekton.dev": {
+        "kind": "APIGroup",
+        "apiVersion": "v1",
+        "name": "tekton.dev",
+        "versions": [{"groupVersion": f"tekton.dev/{version}", "version": version} for version in ("v1", "v1beta1")],
+        "preferredVersion": {"groupVersion": "tekton.dev/v1", "version": "v1"},
+    },
     "/apis/tekton.dev/v1": {
         "kind": "APIResourceList",
         "apiVersion": "v1",

@@ -26,6 +26,7 @@ class Step:
     name: str  #: of the object; ``pod/container`` of a log
     apply: Callable[[KubernetesApi], None]
     event: dict[str, object] | None = None  #: the recorded watch event
+    data: bytes = b""  #: what was printed, of ``log``
 
 
 def load(folder: Path) -> list[Step]:
@@ -74,7 +75,7 @@ def _log_steps(folder: Path, entry: dict[str, object]) -> list[Step]:
     for moment, size in chunks:
         piece, at = text[at : at + size], at + size
         steps.append(
-            Step(float(moment), "log", name, lambda c, p=piece: c.logs.append(namespace, pod, container, p))  # type: ignore[misc]  # mypy cannot type a lambda's default
+            Step(float(moment), "log", name, lambda c, p=piece: c.logs.append(namespace, pod, container, p), data=piece)  # type: ignore[misc]  # mypy cannot type a lambda's default
         )
     end = float(entry["end"])  # type: ignore[arg-type]  # JSON
     steps.append(Step(end, "log-end", name, lambda c: c.logs.finish(namespace, pod, container)))

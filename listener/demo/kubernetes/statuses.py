@@ -66,10 +66,13 @@ def unauthorized() -> StatusError:
     return StatusError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(resource: Resource, verb: str, namespace: str | None) -> StatusError:
+def forbidden(
+    resource: Resource, verb: str, namespace: str | None, *, user: str = "system:anonymous", subresource: str = ""
+) -> StatusError:
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    what = f"{resource.plural}/{subresource}" if subresource else resource.plural
     message = (
-        f'{resource.qualified} is forbidden: User "system:anonymous" cannot {verb} resource "{resource.plural}" '
+        f'{resource.qualified} is forbidden: User "{user}" cannot {verb} resource "{what}" '
         f'in API group "{resource.group}" {where}'
     )
     return StatusError(403, "Forbidden", message, details=_details(resource))

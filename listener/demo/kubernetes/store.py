@@ -35,6 +35,7 @@ class Resource:
     kind: str
     group: str  #: "" for core
     version: str
+    namespaced: bool = True
 
     @property
     def api_version(self) -> str:
@@ -57,6 +58,10 @@ RESOURCES: Final = {
         Resource("pods", "Pod", "", "v1"),
         Resource("events", "Event", "", "v1"),
         Resource("leases", "Lease", "coordination.k8s.io", "v1"),
+        Resource("namespaces", "Namespace", "", "v1", namespaced=False),
+        Resource("serviceaccounts", "ServiceAccount", "", "v1"),
+        Resource("roles", "Role", "rbac.authorization.k8s.io", "v1"),
+        Resource("rolebindings", "RoleBinding", "rbac.authorization.k8s.io", "v1"),
     )
 }
 
@@ -156,6 +161,8 @@ class Store:
             "generation": 1,
             "managedFields": [_managed(body, kind, manager)],
         }
+        if not kind.namespaced:
+            del meta["namespace"]
         if resource in ("events", "leases"):
             del meta["generation"]
         if resource == "events":
@@ -201,6 +208,12 @@ class Store:
             marked = {**current.object, "metadata": {**meta, "deletionTimestamp": now()}}
             return self._put(resource, marked, "MODIFIED")
         return self._put(resource, current.object, "DELETED")
+
+    def clear(self, namespace: str) -> None:
+        """Remove everything that is in a namespace, finalizers or not."""
+        for resource in RESOURCES:
+            for name in [name for name in self.names(resource) if namespace and name[0] == namespace]:
+                self._put(resource, self.get(resource, *name).object, "DELETED")
 
     def _write(self, resource: str, current: Stored, body: Json) -> Stored:
         meta = body["metadata"]
