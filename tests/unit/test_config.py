@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from listener.assembly import read_settings
 from listener.config import (
+    Channel,
     Config,
     ConfigError,
     Host,
@@ -30,10 +31,12 @@ from listener.config import (
     read_secret,
     schema_text,
 )
+from listener.config_reports import CommentSettings, Notify
+from listener.config_yaml import parse_yaml
 from listener.template import Missing, Reference, Template
 
 CONFIG = Path(__file__).parents[2] / "config"
-KINDS = ("gitlab", "github")
+KINDS = ("gitlab", "github", "apprise", "webhook")
 GOOD = """
 public_url: https://listener.example.com
 users: [{name: ci, password_env: PASSWORD, namespaces: [ci]}]
@@ -69,14 +72,14 @@ def test_a_good_file_loads_and_one_repository_needs_no_list(path: Path) -> None:
 def test_the_shipped_file_is_right_and_fits_the_schema() -> None:
     loaded = load(CONFIG / "listener.yaml", known_kinds=KINDS, env={}, check_files=False)
     assert loaded.warnings == ()
-    jsonschema.validate(yaml.safe_load((CONFIG / "listener.yaml").read_text()), json_schema())
+    jsonschema.validate(parse_yaml(CONFIG / "listener.yaml").data, json_schema())
 
 
 def test_the_shipped_schema_is_what_the_types_say() -> None:
     assert (CONFIG / "listener.schema.json").read_text() == schema_text(), "run 'make schema'"
 
 
-@pytest.mark.parametrize("model", [Config, User, Host, Runs, Service, Leases, LogSettings, SignedLinks])
+@pytest.mark.parametrize("model", [Config, User, Host, Channel, Runs, Service, CommentSettings, Notify, Leases, LogSettings, SignedLinks])
 def test_every_key_stands_in_the_shipped_file_and_has_a_description(model: type[Any]) -> None:
     text = (CONFIG / "listener.yaml").read_text()
     for name, field in model.model_fields.items():
