@@ -18,6 +18,8 @@ from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.objects import MalformedError, PipelineRun
 from listener.cluster.outcome import outcome, sentence
 from listener.config import Config, ConfigError, auth_from_environment, load
+from listener.reporting.aspects import REPORTS
+from listener.reporting.ledger import CHECK, STATUS
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.target import Target
 from notifiers.base import HostSettings, Notifier
@@ -128,19 +130,40 @@ def explain(config: Config, run: PipelineRun, kinds: Mapping[str, type[Notifier]
     page = f"{config.public_url}/runs/{run.namespace}/{run.name}"
     for target in routed:
         signed = ", signed when it is posted" if config.links == "signed" and target.url == page else ""
-        state = notifiers[target.host].state(what)
+        if target.aspect not in (STATUS, CHECK):
+            lines.append(f"  also        {_also(target)}")
+            continue
+        state = notifiers[target.host].word(REPORTS[target.aspect], what)
         lines += [
             f"  service     {target.service}",
             f"  repository  {target.repository} on {target.host}",
             *_fallback(target),
             f"  commit      {target.sha} ({target.commit_from})",
             f"  context     {target.context}",
-            f"  state       {state}: {sentence(run)}",
+            f"  {'check run' if target.aspect == CHECK else 'state':<11} {state}: {sentence(run)}",
             f"  link        {target.url or 'none (public_url is not set)'}{signed}",
         ]
+        if target.policy.tasks:
+            lines.append(f"  tasks       one status for each, {target.context}/TASK")
         if target.ref:
             lines.append(f"  ref         {target.ref}")
     return lines, True
+
+
+def _also(target: Target) -> str:
+    """What is told beside the status, to whom and when."""
+    policy = target.policy
+    match target.aspect:
+        case "comment":
+            return f"comment on its merge or pull request in {target.repository}, {policy.comment}"
+        case "labels":
+            names = ", ".join(f"{label} ({state})" for state, label in policy.labels.items())
+            return f"labels on its merge or pull request in {target.repository}: {names}"
+        case "deployment":
+            return f"deployment to {target.place} in {target.repository}"
+        case _:
+            events = ", ".join(sorted({event for rule in policy.rules[target.host] for event in rule.on}))
+            return f"message to {target.host}, on {events}"
 
 
 def _fallback(target: Target) -> list[str]:

@@ -79,7 +79,9 @@ def test_the_shipped_schema_is_what_the_types_say() -> None:
     assert (CONFIG / "listener.schema.json").read_text() == schema_text(), "run 'make schema'"
 
 
-@pytest.mark.parametrize("model", [Config, User, Host, Channel, Runs, Service, CommentSettings, Notify, Leases, LogSettings, SignedLinks])
+@pytest.mark.parametrize(
+    "model", [Config, User, Host, Channel, Runs, Service, CommentSettings, Notify, Leases, LogSettings, SignedLinks]
+)
 def test_every_key_stands_in_the_shipped_file_and_has_a_description(model: type[Any]) -> None:
     text = (CONFIG / "listener.yaml").read_text()
     for name, field in model.model_fields.items():
