@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 
 from listener.demo.kubernetes import discovery
+from listener.demo.kubernetes.access import REVIEWS, Access
 from listener.demo.kubernetes.faults import Fault, Faults, Requests, Seen
 from listener.demo.kubernetes.podlogs import LogOptions, PodLogs
 from listener.demo.kubernetes.selectors import field_selector, label_selector
@@ -56,6 +57,7 @@ class KubernetesApi:
         self.logs = PodLogs(self.store)
         self.faults, self.requests = Faults(), Requests()
         self.tokens = tokens
+        self.access = Access()
         self._snapshots: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()  # of lists whose pages are being read
         self.bookmark_interval, self.streaming_lists = bookmark_interval, streaming_lists
         self._host, self._port = host, port
@@ -150,9 +152,16 @@ class KubernetesApi:
         fixed = discovery.answer(request.path)
         if fixed is not None:
             return _json(fixed)
+        if request.path == REVIEWS and request.method == "POST" and self.access.reviews:
+            if self.tokens is not None and request.headers.get("Authorization", "")[7:] not in self.tokens:
+                raise unauthorized()
+            return _json(self.access.review(msgspec.json.decode(await request.read())), status=201)
         if target.resource not in RESOURCES:
             raise StatusError(404, "NotFound", "the server could not find the requested resource", details={})
         self._authenticate(request, target)
+        verb = "get" if target.verb == "log" else target.verb
+        if not self.access.allows(verb, target.resource, target.subresource):
+            raise forbidden(RESOURCES[target.resource], verb, target.namespace)
         match target.verb:
             case "get":
                 return self._get(request, target)
@@ -189,6 +198,10 @@ class KubernetesApi:
         manager = request.headers.get("User-Agent", "demo").partition("/")[0]
         if target.verb == "patch" and request.content_type != "application/merge-patch+json":
             raise StatusError(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
+        if request.query.get("dryRun") == "All":
+            if target.verb == "create":
+                return _json({}, status=201)
+            return _json(self.store.get(resource, namespace, target.name).object)
         try:
             body = msgspec.json.decode(await request.read())
         except msgspec.DecodeError as error:
