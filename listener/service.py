@@ -43,6 +43,7 @@ from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin, RunSummary
 from listener.config import Config
 from listener.links import PREFIX, Signer, scrubbed
+from listener.log_context import about
 from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
 from listener.logs.tail import LogTail
@@ -53,6 +54,7 @@ from listener.reporting.ledger import CHECK, STATUS
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
+from listener.web.about import run_of
 from listener.web.app import create_app, stop_streams
 from listener.web.auth import Users
 from listener.web.logs import Limits, Streams
@@ -393,10 +395,12 @@ class AccessLog(AbstractAccessLogger):
     hold newlines otherwise."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        _ACCESS.info(
-            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path), response.status,
-            response.body_length, time,
-        )  # fmt: skip
+        run = run_of(request)
+        with about(run=run) if run is not None else contextlib.nullcontext():
+            _ACCESS.info(
+                "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path),
+                response.status, response.body_length, time,
+            )  # fmt: skip
 
 
 def _is_no_quotation(record: logging.LogRecord) -> bool:

@@ -29,6 +29,7 @@ from listener.cluster.objects import PipelineRun, parse_time
 from listener.cluster.outcome import sentence
 from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin
+from listener.log_context import about
 from listener.logs.archive import Archive, ArchiveError, Entry, Kept
 from listener.logs.recorder import Recorder, StuckError
 from listener.logs.spool import DEFAULT_LIMIT, Budget, End, Spool
@@ -233,7 +234,8 @@ class Recordings:
             try:
                 self._begin(run).wanted = True
             except RefusedError as error:
-                log.error("%s: its log is not recorded: %s", run.key, error)
+                with about(run=str(run.key)):
+                    log.error("%s: its log is not recorded: %s", run.key, error)
         elif wanted and self.archive is not None and _ended_lately(run) and len(self._late) < _MOST:
             self._late[run.uid] = run
             self._late_came.set()
@@ -248,16 +250,20 @@ class Recordings:
                 await self._late_came.wait()
                 continue
             run = self._late.pop(next(iter(self._late)))
-            if self._known(run.uid) is not None or await self._is_archived(run) or self.refusal is not None:
-                continue
-            try:
-                recording = self._begin(run)
-            except RefusedError as error:
-                log.error("%s: its log is not recorded: %s", run.key, error)
-                continue
-            recording.wanted = True
-            if recording.task is not None:
-                await asyncio.wait([recording.task])
+            with about(run=str(run.key)):
+                await self._record_one_late(run)
+
+    async def _record_one_late(self, run: PipelineRun) -> None:
+        if self._known(run.uid) is not None or await self._is_archived(run) or self.refusal is not None:
+            return
+        try:
+            recording = self._begin(run)
+        except RefusedError as error:
+            log.error("%s: its log is not recorded: %s", run.key, error)
+            return
+        recording.wanted = True
+        if recording.task is not None:
+            await asyncio.wait([recording.task])
 
     async def _is_archived(self, run: PipelineRun) -> bool:
         try:
@@ -277,7 +283,8 @@ class Recordings:
             raise RefusedError(f"there is no room for its log here: {error}") from None
         recorder = Recorder(self.cluster, self.runs, self.families, run, spool=spool)
         recording = Recording(spool, key=run.key, created=run.created, recorder=recorder)
-        recording.task = self._group.create_task(self._record(recording, recorder), name=f"record {run.key}")
+        with about(run=str(run.key)):  # and all that comes of it
+            recording.task = self._group.create_task(self._record(recording, recorder), name=f"record {run.key}")
         self._put(run.uid, recording)
         self.changed.set()
         return recording

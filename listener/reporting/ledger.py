@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 from listener.cluster.client import ApiError, Cluster, ClusterError, object_path, worth_a_retry
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
+from listener.log_context import about
 
 log = logging.getLogger(__name__)
 
@@ -169,14 +170,15 @@ class Ledger:
         while True:
             key = await self._next()
             self._writing.add(key)
-            try:
-                await self._write(key, self._pending.pop(key))
-            except Exception:  # a record that cannot be written must not end the others
-                self.failures += 1
-                log.exception("%s: could not note what was delivered", key)
-            finally:
-                self._writing.discard(key)
-                self._written.set()
+            with about(run=str(key)):
+                try:
+                    await self._write(key, self._pending.pop(key))
+                except Exception:  # a record that cannot be written must not end the others
+                    self.failures += 1
+                    log.exception("%s: could not note what was delivered", key)
+                finally:
+                    self._writing.discard(key)
+                    self._written.set()
             if key in self._pending:  # noted again meanwhile, or to be tried again
                 self._enqueue(key)
             else:

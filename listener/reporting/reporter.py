@@ -18,6 +18,7 @@ from listener.cluster.events import Events
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
+from listener.log_context import about
 from listener.reporting import ledger as ledgers
 from listener.reporting.aspects import REPORTS, is_history, speaks, task_target
 from listener.reporting.compose import Composer, ReadLogTail, no_log, task_outcome
@@ -277,7 +278,8 @@ class Reporter:
         if self.unroutable.get(run.uid) == why:
             return
         self.unroutable[run.uid] = why
-        log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
+        with about(run=str(run.key)):
+            log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
         if self._permit(str(run.key)) > clock():
             self.events.tell(run, "CommitStatusUnroutable", f"service {why.service}: {why.reason}")
 

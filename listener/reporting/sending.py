@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from listener.cluster.objects import PipelineRun
+from listener.log_context import about
 from listener.reporting.hosts import Budgets, Host
 from listener.reporting.lane import Compose, Delivery, Lane, Permit
 from listener.reporting.ledger import LaneKey
@@ -123,7 +124,8 @@ class Senders:
             lane, budget = turn
             lane.sending, asked = True, False
             try:
-                asked = await self._deliver(host, budget, lane)
+                with _about(lane):
+                    asked = await self._deliver(host, budget, lane)
             finally:
                 lane.sending = False
                 host.end(budget, asked=asked)
@@ -185,3 +187,9 @@ class Senders:
                 lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited, attempts=lane.attempts,
             )
         )  # fmt: skip
+
+
+def _about(lane: Lane) -> contextlib.AbstractContextManager[None]:
+    """For the log: what is being delivered."""
+    key = lane.key
+    return about(run=str(lane.run.key), host=key.host, repository=key.repository, attempt=lane.attempts + 1)
