@@ -28,6 +28,7 @@ from listener.assembly import (
     build_notifier,
     build_notifiers,
     build_signer,
+    build_tracing,
     files_of,
     read_settings,
     receivers_of,
@@ -85,6 +86,9 @@ class Service:
 
     async def __aenter__(self) -> Service:
         async with contextlib.AsyncExitStack() as stack:
+            self._traces = build_tracing(self._settings.env)
+            if self._traces is not None:
+                stack.push_async_callback(self._traces.close)
             cluster = await Cluster.connect(env=self._settings.env)
             stack.push_async_callback(cluster.close)
             log.info("cluster %s, credentials from %s", cluster.host, cluster.source)
@@ -127,6 +131,7 @@ class Service:
             pace=settings.pace,
             permit=self._shards.permit,
             on_delivery=self._delivered,
+            traces=self._traces,
         )
         self.reloader = Reloader(
             files=lambda: files_of(self._settings), apply=self._reload, every=settings.reload_every

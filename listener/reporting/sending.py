@@ -124,7 +124,7 @@ class Senders:
             lane, budget = turn
             lane.sending, asked = True, False
             try:
-                with _about(lane):
+                with _about(lane), lane.trace.attempt(lane.attempts + 1) if lane.trace else contextlib.nullcontext():
                     asked = await self._deliver(host, budget, lane)
             finally:
                 lane.sending = False
@@ -179,14 +179,21 @@ class Senders:
         self, lane: Lane, run: PipelineRun, word: str, result: str, *, final: bool, error: Exception | None = None
     ) -> None:
         waited = time.monotonic() - lane.since
-        if result not in ("retry", "late"):
+        ended = result not in ("retry", "late")
+        if ended:
             lane.since = 0.0
             self.hosts[lane.key.host].waiting.pop(lane.key, None)
+        trace = lane.trace
+        if trace is not None:
+            trace.told(result, error)
         self._on_delivery(
             Delivery(
                 lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited, attempts=lane.attempts,
             )
         )  # fmt: skip
+        if trace is not None and ended:
+            trace.end(result)
+            lane.trace = None
 
 
 def _about(lane: Lane) -> contextlib.AbstractContextManager[None]:
