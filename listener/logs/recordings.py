@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -60,6 +62,14 @@ class Room:
     folder: Path | None = None  #: None: the system's temporary folder
     per_run: int = DEFAULT_LIMIT  #: bytes
     in_all: int = 4 * DEFAULT_LIMIT  #: bytes of all spools together
+
+    @property
+    def free(self) -> int | None:
+        """Bytes that the disk has left; None where it does not say."""
+        try:
+            return shutil.disk_usage(self.folder or tempfile.gettempdir()).free
+        except OSError:
+            return None
 
 
 class Recording:
@@ -169,6 +179,11 @@ class Recordings:
     def size(self) -> int:
         """Bytes of all spools."""
         return self._budget.used
+
+    @property
+    def busy(self) -> int:
+        """Bytes of spools that are written or read, which make way for nothing."""
+        return sum(r.spool.size for r in self._recordings.values() if not self._is_idle(r))
 
     # For readers
 
