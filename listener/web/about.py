@@ -14,9 +14,13 @@ from listener.web.requests import ACCESS
 def run_of(request: web.BaseRequest) -> str | None:
     """``NAMESPACE/NAME`` of the run that a path names; None for every other path, and for what cannot be a run's name."""
     if not isinstance(request, web.Request):
-        return None  # it was too malformed to lead anywhere
-    name = request.match_info.get("run", "")
-    namespace = request.match_info.get("namespace") or request.app[ACCESS].default_namespace or ""
+        return None
+    try:
+        match = request.match_info
+        default = request.app[ACCESS].default_namespace
+    except (AssertionError, AttributeError):  # it was too malformed to lead anywhere, which aiohttp says so
+        return None
+    name, namespace = match.get("run", ""), match.get("namespace") or default or ""
     return f"{namespace}/{name}" if is_namespace(namespace) and is_name(name) else None
 
 
