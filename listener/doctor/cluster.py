@@ -107,16 +107,20 @@ async def _tekton(cluster: Cluster) -> Finding:
 async def _permission(cluster: Cluster, need: Need, turns: asyncio.Semaphore) -> Finding:
     refusals: list[str] = []
 
-    async def careful(verb: str) -> tuple[str, bool | str]:
+    async def careful(verb: str, name: str) -> bool | str:
         async with turns:
             try:
-                return verb, await _may(cluster, need, verb)
+                return await _may(cluster, need, verb, name)
             except ClusterError as error:
                 if isinstance(error, ApiError) and error.status == 401:
                     refusals.append(str(error))
-                return verb, str(error)
+                return str(error)
 
-    answers = dict(await asyncio.gather(*map(careful, need.verbs)))
+    asked = [(verb, name) for verb in need.verbs for name in need.names or ("",)]
+    answers: dict[str, bool | str] = {}
+    for (verb, _), answer in zip(asked, await asyncio.gather(*(careful(*pair) for pair in asked)), strict=True):
+        if answers.get(verb, True) is True:  # what is no or unclear for one name is so for all
+            answers[verb] = answer
     what = f"permission {need.name}"
     if refusals:
         return one(what, PROBLEM, f"the credentials are refused: {refusals[0]}", _CREDENTIALS)
@@ -132,10 +136,12 @@ async def _permission(cluster: Cluster, need: Need, turns: asyncio.Semaphore) ->
     return one(what, OK, f"may {', '.join(need.verbs)} {need.name} {need.where}")
 
 
-async def _may(cluster: Cluster, need: Need, verb: str) -> bool:
+async def _may(cluster: Cluster, need: Need, verb: str, name: str) -> bool:
     """Raises ``ClusterError`` when it cannot be told."""
     attributes = {"group": need.group, "resource": need.resource, "subresource": need.subresource, "verb": verb}
     attributes["namespace"] = need.namespace or ""
+    if name:
+        attributes["name"] = name
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -149,16 +155,16 @@ async def _may(cluster: Cluster, need: Need, verb: str) -> bool:
             raise
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         pass
-    return await _tried(cluster, need, verb)
+    return await _tried(cluster, need, verb, name or _NOT_THERE)
 
 
-async def _tried(cluster: Cluster, need: Need, verb: str) -> bool:
+async def _tried(cluster: Cluster, need: Need, verb: str, name: str) -> bool:
     """The call itself, such that it changes nothing whatever comes of it."""
     namespace = need.namespace or "default"
     there = collection_path(need.resource, need.namespace)
-    thing = object_path(need.resource, Key(namespace, _NOT_THERE))
+    thing = object_path(need.resource, Key(namespace, name))
     thing += f"/{need.subresource}" if need.subresource else ""
-    meta: dict[str, Any] = {"metadata": {"name": _NOT_THERE, "namespace": namespace}}
+    meta: dict[str, Any] = {"metadata": {"name": name, "namespace": namespace}}
     dry = {"dryRun": "All"}
     try:
         match verb:

@@ -18,6 +18,7 @@ class Need:
     namespace: str | None  #: None: all of them
     subresource: str = ""
     essential: bool = True  #: without it statuses or logs fail; else only something is missing
+    names: tuple[str, ...] = ()  #: of these objects; empty: of all
 
     @property
     def name(self) -> str:
@@ -29,16 +30,24 @@ class Need:
 
     def rule(self, verbs: tuple[str, ...]) -> str:
         """A rule of a Role that grants ``verbs``."""
-        return f'{{apiGroups: ["{self.group}"], resources: [{self.name}], verbs: [{", ".join(verbs)}]}}'
+        names = f", resourceNames: [{', '.join(self.names)}]" if self.names else ""
+        return f'{{apiGroups: ["{self.group}"], resources: [{self.name}], verbs: [{", ".join(verbs)}]{names}}}'
 
 
 def needs(config: Config, *, lease_namespace: str | None) -> Iterator[Need]:
     """``lease_namespace``: None without Leases."""
+    guaranteed = any(service.deliver == "guaranteed" for service in config.services)
+    runs = (
+        ("get", "list", "watch", "patch") if guaranteed else ("list", "watch", "patch")
+    )  # a finalizer needs a look first
     for namespace in config.namespaces or (None,):
-        yield Need("tekton.dev", "pipelineruns", ("get", "list", "watch", "patch"), namespace)
-        yield Need("tekton.dev", "taskruns", ("get", "list", "watch"), namespace)
-        yield Need("", "pods", ("get", "list", "watch"), namespace)
+        yield Need("tekton.dev", "pipelineruns", runs, namespace)
+        yield Need("tekton.dev", "taskruns", ("list", "watch"), namespace)
+        yield Need("", "pods", ("list", "watch"), namespace)
         yield Need("", "pods", ("get",), namespace, "log")
         yield Need("", "events", ("create", "get", "patch"), namespace, essential=False)
-    if lease_namespace is not None:
-        yield Need("coordination.k8s.io", "leases", ("get", "list", "create", "update"), lease_namespace)
+    if lease_namespace is not None and config.leases is not None:
+        group, leases = "coordination.k8s.io", config.leases
+        yield Need(group, "leases", ("list", "create"), lease_namespace)  # which no Role can restrict to names
+        names = tuple(f"{leases.name}-{shard:02d}" for shard in range(leases.shards))
+        yield Need(group, "leases", ("get", "update"), lease_namespace, names=names)
