@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Final
 
-FIELDS: Final = ("run", "host", "repository", "attempt")  # in the order in which they are shown
+FIELDS: Final = ("run", "host", "repository", "report", "attempt")  # in the order in which they are shown
 _NOTHING: Final[Mapping[str, str | int]] = {}
 _about: ContextVar[Mapping[str, str | int]] = ContextVar("log_context", default=_NOTHING)
 

@@ -88,6 +88,7 @@ class _Report:
             "tekton_listener.commit": key.sha,
             "tekton_listener.context": key.context,
             "tekton_listener.state": word,
+            "tekton_listener.report": key.aspect or "status",
         }
         self._span = tracer.start_span("report", parent, attributes=attributes, start_time=self._since)
         self.context = set_span_in_context(self._span, Context())

@@ -53,6 +53,7 @@ async def examine(path: Path, env: Mapping[str, str], *, json: bool, say: Callab
 
 def _areas(settings: Settings) -> list[tuple[str, Awaitable[list[Finding]]]]:
     hosts = [(f"host {name}", examine_host(name, settings)) for name in settings.config.hosts]
+    hosts += [(f"channel {name}", examine_host(name, settings)) for name in settings.config.channels]
     return [
         ("cluster", examine_cluster(settings.config, settings.env)),
         *hosts,

@@ -1,4 +1,4 @@
-"""Each Git host: does it answer, does it take the token, does it show us the repositories that the configuration names?
+"""Each Git host and channel: does it answer, does it take the token, does it show us the repositories that the configuration names?
 
 The notifiers know their hosts (``Notifier.examine``). A host that does not answer costs its own time and nobody else's.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from listener.assembly import Settings, StartError, build_notifier
+from listener.assembly import Settings, StartError, build_notifier, receivers_of
 from listener.config import Config
 from listener.doctor.findings import PROBLEM, UNKNOWN, one
 from notifiers.base import Finding, Notifier, NotifierError
@@ -26,8 +26,8 @@ def repositories_of(config: Config, host: str) -> list[str]:
 
 
 async def examine_host(name: str, settings: Settings) -> list[Finding]:
-    """All there is to say of one entry of ``hosts:``. Raises nothing."""
-    entry = settings.config.hosts[name]
+    """All there is to say of one entry of ``hosts:`` or ``channels:``. Raises nothing."""
+    entry = receivers_of(settings.config)[name]
     quick = {"timeout": min(entry.timeout, _QUESTION / 3), "threads": max(entry.threads, _THREADS)}
     try:
         notifier = build_notifier(name, entry.model_copy(update=quick), settings)
@@ -55,4 +55,10 @@ async def _examine(notifier: Notifier, repositories: list[str]) -> list[Finding]
         told = [one("reachable", UNKNOWN, str(error))]
     except Exception as error:  # a plug-in's defect must not hide the other hosts; its text must not be trusted
         told = [one("reachable", UNKNOWN, f"the notifier {notifier.kind} failed ({type(error).__name__})")]
-    return [*(told or [one("reachable", UNKNOWN, f"the notifier {notifier.kind} cannot tell")]), *found]
+    return [
+        *(
+            told
+            or [one("reachable", UNKNOWN, f"its settings can be used; the notifier {notifier.kind} cannot tell more")]
+        ),
+        *found,
+    ]

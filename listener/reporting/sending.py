@@ -199,4 +199,5 @@ class Senders:
 def _about(lane: Lane) -> contextlib.AbstractContextManager[None]:
     """For the log: what is being delivered."""
     key = lane.key
-    return about(run=str(lane.run.key), host=key.host, repository=key.repository, attempt=lane.attempts + 1)
+    beyond = {"report": key.aspect} if key.aspect else {}  # nothing for the status itself
+    return about(run=str(lane.run.key), host=key.host, repository=key.repository, attempt=lane.attempts + 1, **beyond)

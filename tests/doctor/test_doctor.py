@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from listener.assembly import Settings
+from listener.config import Config
 from listener.demo.githost import HostFault
 from listener.doctor.command import examine
+from listener.doctor.hosts import examine_host
+from notifiers.base import Channel, CommitStatus, Finding, HostSettings, Receipt
 from tests.app_key import APP, key
 from tests.scene import GITHUB_PATH, GITLAB_PATH, Scene, client
 from tests.unit.test_command_line import listener
@@ -206,6 +211,42 @@ async def test_an_answer_that_repeats_the_token_is_shown_without_it(quick: Scene
     quick.gitlab.faults.append(HostFault(when=lambda request: request.path.endswith("/user"), status=200, body=body))
     report = await doctor(quick)  # which looks for the token itself
     assert "you sent [token]" in report.said("host gitlab", "ok")
+
+
+class Quiet(Channel):
+    """A plug-in that has nothing to tell the doctor."""
+
+    kind = "quiet"
+    reports = Channel.reports | {CommitStatus}
+
+    def __init__(self, settings: HostSettings) -> None:
+        self.name = settings.name
+
+    async def deliver(self, *_: object, **__: object) -> Receipt:
+        raise AssertionError("the doctor sends nothing")
+
+    async def close(self) -> None:
+        pass
+
+
+class Broken(Quiet):
+    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+        raise KeyError("secret-token")
+
+
+async def test_a_notifier_that_cannot_tell_and_one_that_fails_are_said_to_be_and_a_channel_gets_no_message(
+    tmp_path: Path,
+) -> None:
+    entries = {"hosts": {"git": {"kind": "quiet"}}, "channels": {"chat": {"kind": "quiet"}}}
+    config = Config.model_validate(entries)
+    for kind, said in ((Quiet, "its settings can be used"), (Broken, "the notifier quiet failed (KeyError)")):
+        settings = Settings(config=config, folder=tmp_path, kinds={"quiet": kind}, env={})
+        for name in ("git", "chat"):
+            (finding,) = await examine_host(name, settings)
+            assert finding.state == "unknown"
+            assert said in finding.said
+    (missing,) = await examine_host("chat", Settings(config=config, folder=tmp_path, kinds={}, env={}))
+    assert missing.state == "problem"
 
 
 async def test_leases_say_who_holds_them(quick: Scene) -> None:
