@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from listener.assembly import Settings
+from listener.assembly import Settings, receivers_of
 from listener.config import ConfigError, Loaded, auth_from_environment, load
 from listener.config_problems import Problem
 from listener.doctor.cluster import examine_cluster
@@ -19,16 +19,15 @@ from listener.doctor.findings import OK, PROBLEM, UNKNOWN, WARNING, Found, as_js
 from listener.doctor.hosts import examine_host
 from listener.doctor.places import examine_archive, examine_disk, examine_public_url
 from notifiers.base import Finding
-from notifiers.registry import discover
+from notifiers.registry import discover, known_kinds
 
 WELL, ILL, BAD_CONFIG = 0, 1, 2
 
 
 async def examine(path: Path, env: Mapping[str, str], *, json: bool, say: Callable[[str], None]) -> int:
     """Look at everything; the exit code: 0 all well, 1 a problem was found, 2 the configuration is wrong."""
-    kinds = discover()
     try:
-        loaded, user = load(path, known_kinds=kinds, env=env), auth_from_environment(env)
+        loaded, user = load(path, known_kinds=known_kinds(), env=env), auth_from_environment(env)
         if user is None and not loaded.config.users:
             hint = "add users: to the file, or set AUTH_USERNAME and AUTH_PASSWORD"
             raise ConfigError([Problem(str(path), None, "users", "nobody may log in", hint)])
@@ -36,6 +35,7 @@ async def examine(path: Path, env: Mapping[str, str], *, json: bool, say: Callab
         wrong = [one(p.field or "file", PROBLEM, _without_field(p), p.hint) for p in error.problems]
         _tell([Found("configuration", wrong)], json=json, say=say)
         return BAD_CONFIG
+    kinds = discover(only={receiver.kind for receiver in receivers_of(loaded.config).values()})
     settings = Settings(
         config=loaded.config, folder=path.parent, kinds=kinds, env=env, environment_user=user, path=path
     )

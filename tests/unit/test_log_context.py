@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from listener import log_format
 from listener.demo.githost import HostFault
-from listener.log_context import about
+from listener.log_context import about, fields
 from listener.logs.archive_store import step
+from listener.web.about import about_run
+from listener.web.auth import Users
+from listener.web.requests import ACCESS, Access
 from notifiers.base import HostSettings
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
@@ -99,6 +104,25 @@ async def test_lines_from_a_workers_thread_say_what_they_are_about(scene: Scene,
     first, *others = entries(written.getvalue())
     assert (first["run"], first["attempt"]) == (RUN, 3)
     assert not any("run" in entry for entry in others)
+
+
+async def test_lines_that_are_written_while_a_run_is_asked_for_name_it() -> None:
+    async def tell(_: web.Request) -> web.Response:
+        return web.json_response(dict(fields()))
+
+    app = web.Application(middlewares=[about_run])
+    app[ACCESS] = Access(Users([]), "team-a")
+    app.add_routes([web.get("/logs/{namespace}/{run}", tell), web.get("/status/{run}", tell), web.get("/runs", tell)])
+    async with TestServer(app) as server, ClientSession(server.make_url("/")) as session:
+        for path, run in (
+            (f"/logs/{RUN}", RUN),
+            ("/status/service-xyz-run-a", RUN),
+            ("/runs", None),
+            ("/logs/team-a/no%20name", None),
+            ("/logs/..%2f/x", None),
+        ):
+            async with session.get(path) as answer:
+                assert (await answer.json()).get("run") == run, path
 
 
 def test_for_people_it_stands_at_the_end_of_the_line_and_before_a_traceback() -> None:
