@@ -66,7 +66,6 @@ class GitHub(GitHost):
                 *self.pulls.routes(prefix),
                 *self.labels.routes(prefix),
                 *self.deployments.routes(prefix),
-                web.get(f"{prefix}/user", self._user),
                 web.get(repository, self._shown_repository),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
@@ -135,27 +134,20 @@ class GitHub(GitHost):
             self._fail(403, "Resource not accessible by integration")
         return project
 
-    def _of_token(self, token: str) -> dict[str, str]:
+    def headers_for(self, token: str) -> dict[str, str]:
+        """With what GitHub says of a classic token's scopes."""
         headers, scopes = self._headers(), self.scopes.get(token, None if token in self.weak_tokens else "repo:status")
         if scopes is None or self.apps.owner_of(token) is not None:
             del headers["x-oauth-scopes"]
             return headers
         return headers | {"x-oauth-scopes": scopes}
 
-    async def _user(self, request: web.Request) -> web.Response:
-        token = request.headers.get("Authorization", "").partition(" ")[2]
-        if self.apps.owner_of(token) is not None:
-            self._fail(403, "Resource not accessible by integration")
-        if token not in self.tokens | self.weak_tokens:
-            self._fail(401, "Bad credentials")
-        return web.json_response({"login": "tekton", "id": 1, "type": "User"}, headers=self._of_token(token))
-
     async def _shown_repository(self, request: web.Request) -> web.Response:
         project = self._enter(request)
         token = request.headers.get("Authorization", "").partition(" ")[2]
         permissions = {"admin": False, "push": token not in self.weak_tokens, "pull": True}
         body = {"id": 1, "full_name": project.path, "archived": project.archived, "permissions": permissions}
-        return web.json_response(body, headers=self._of_token(token))
+        return web.json_response(body, headers=self.headers_for(token))
 
     async def _create(self, request: web.Request) -> web.Response:
         project, sha = self._enter(request), request.match_info["sha"]

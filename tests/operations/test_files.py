@@ -41,6 +41,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, set
             async with scene.serve() as service, client(service) as session:
                 start(cluster, "a", "succeeded")
                 await github.wait_for(lambda posted: bool(posted))
+                assert await service.reporter.lanes.drained(within=20)  # and the answers are known
                 async with session.get("/metrics") as answer:
                     return await answer.text()
 
