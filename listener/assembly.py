@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from listener.cluster.client import Cluster, own_namespace
 from listener.cluster.lease import Leases, Times
@@ -21,6 +21,7 @@ from listener.logs.archive import Archive, ArchiveError, StoredArchive
 from listener.logs.archive_folder import FolderStore
 from listener.logs.archive_store import Store
 from listener.reporting.pacing import Pace
+from listener.reporting.traces import Traces
 from listener.web.auth import User
 from notifiers.base import HostSettings, Notifier
 from notifiers.registry import discover, known_kinds
@@ -30,6 +31,12 @@ log = logging.getLogger(__name__)
 
 GRACE: Final = 15.0  # seconds for what is queued to be delivered at the end
 _RELOAD: Final = 2.0  # seconds between two looks at the configuration and its secrets
+
+
+class Tracing(Traces, Protocol):
+    """Draws traces and sends them."""
+
+    async def close(self) -> None: ...
 
 
 class StartError(Exception):
@@ -177,6 +184,28 @@ def build_leases(
         catch_up=catch_up,
         on_change=on_change,
     )
+
+
+def build_tracing(env: Mapping[str, str]) -> Tracing | None:
+    """What draws traces, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says whereto; None without. Makes no request and never fails."""
+    endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+    if not endpoint and (base := env.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
+        endpoint = f"{base.rstrip('/')}/v1/traces"
+    off = env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
+    if not endpoint or off:
+        return None
+    protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
+    if protocol not in ("", "http/protobuf"):
+        log.warning("no traces: they are sent with http/protobuf, and OTEL_EXPORTER_OTLP_PROTOCOL says %s", protocol)
+        return None
+    try:
+        from listener.tracing import Tracing as Drawing  # OpenTelemetry is an extra
+    except ImportError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        log.warning("no traces: OpenTelemetry is not installed: pip install 'tekton-pipeline-listener[tracing]'")
+        return None
+    return Drawing(endpoint, env=env)
 
 
 def build_archive(settings: Settings) -> Archive | None:

@@ -1,4 +1,4 @@
-"""The command line: ``serve``, ``demo``, ``check-config``.
+"""The command line: ``serve``, ``demo``, ``check-config``, ``doctor``.
 
 Exit codes: 0 stopped by a signal, 1 could not run (one line says why), 2 bad configuration or usage. A user's mistake never
 shows a stack trace.
@@ -81,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     checker.add_argument("--no-files", action="store_true", help="do not ask for the secret files that the file names")
     checker.set_defaults(command=_check_config)
+    doctor = commands.add_parser("doctor", help="check cluster, permissions, hosts, tokens, archive; say what to mend")
+    doctor.add_argument("--config", type=Path, default=Path(default), metavar="FILE", help=f"default: {default}")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -130,6 +134,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     return check(arguments.file, run=arguments.run, check_files=not arguments.no_files, env=os.environ)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from listener.doctor.command import examine
+
+    return _run(lambda: examine(arguments.config, os.environ, json=arguments.json, say=print))
 
 
 def port_of(env: Mapping[str, str]) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from listener import __version__
 from listener.cluster.lease import Leases
 from listener.cluster.runs import Runs
 from listener.logs.recordings import Recordings
@@ -18,6 +19,7 @@ from listener.reload import Reloader
 from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
 
+_RESULTS: Final = ("delivered", "already_there", "retry", "permanent", "elsewhere", "late")  # see ``Delivery``
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
@@ -35,7 +37,7 @@ class Metrics:
         streams: Sized,
     ) -> None:
         """``streams``: the log streams that are open."""
-        self._registry = CollectorRegistry()
+        self._registry, self._reporter = CollectorRegistry(), reporter
         self._deliveries = Counter(
             "tekton_listener_deliveries",
             "Attempts to put a commit status on a Git host, by how they ended",
@@ -60,6 +62,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
+        for host in self._reporter.lanes.hosts:
+            for result in _RESULTS:  # so that they begin at 0: increase() does not see a series that begins at 1
+                self._deliveries.labels(host, result)
+            self._seconds.labels(host)
         return generate_latest(self._registry)
 
 
@@ -70,6 +76,7 @@ class _State:
         self._runs, self._reporter, self._leases, self._reloader = runs, reporter, leases, reloader
 
     def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("tekton_listener", "The version that runs", value={"version": __version__})
         yield _gauge("runs", "PipelineRuns known", len(self._runs))
         yield _counter("runs_seen", "PipelineRuns seen since the start, each once", self._reporter.seen)
         yield _gauge(
@@ -92,11 +99,14 @@ class _State:
         )
         held = len(self._leases.held) if self._leases is not None else 0
         yield _gauge("leases_held", "Shards that this replica reports, 0 without leases", held)
+        shards = self._leases.shards if self._leases is not None else 0
+        yield _gauge("shards", "Shards that the work is divided into, 0 without leases", shards)
         yield from self._hosts()
         yield from self._watches()
 
     def _hosts(self) -> Iterator[Metric]:
         ill = _by_host("host_ill", "1 while something keeps statuses from arriving at the host")
+        refused = _by_host("host_token_refused", "1 while the host refuses a token of ours")
         held = _by_host("host_held_seconds", "Until the host, or its account held longest, is asked again")
         waiting = _by_host("lanes_waiting", "Commits and contexts whose newest state has not arrived")
         oldest = _by_host("lanes_oldest_seconds", "Age of the oldest state that has not arrived")
@@ -106,6 +116,7 @@ class _State:
         )
         for host in self._reporter.lanes.hosts.values():
             ill.add_metric([host.name], 0 if host.problem is None else 1)
+            refused.add_metric([host.name], int(any(budget.refused for budget in host.budgets())))
             held.add_metric([host.name], host.held)
             waiting.add_metric([host.name], len(host.waiting))
             oldest.add_metric([host.name], host.oldest)
@@ -113,18 +124,21 @@ class _State:
             known = [budget.left for budget in host.budgets() if budget.left is not None]
             if known:
                 left.add_metric([host.name], min(known))
-        yield from (ill, held, waiting, oldest, left, flying)
+        yield from (ill, refused, held, waiting, oldest, left, flying)
 
     def _watches(self) -> Iterator[Metric]:
         restarts = CounterMetricFamily(
             "tekton_listener_watch_restarts", "Watches begun anew after a failure", labels=["path"]
         )
+        ill = GaugeMetricFamily("tekton_listener_watch_ill", "1 while a watch does not work", labels=["path"])
         skipped = CounterMetricFamily(
             "tekton_listener_objects_skipped", "Objects and events that could not be read", labels=["path"]
         )
         for reflector in self._runs.reflectors:
             restarts.add_metric([reflector.path], reflector.restarts)
             skipped.add_metric([reflector.path], reflector.skipped)
+            ill.add_metric([reflector.path], 0 if reflector.problem is None else 1)
+        yield ill
         yield restarts
         yield skipped
 
@@ -140,6 +154,11 @@ class _Logs:
         yield _gauge("log_streams", "Log streams that are open", len(self._streams))
         yield _gauge("log_recordings", "Runs whose log is being recorded", recordings.at_work)
         yield _gauge("log_spool_bytes", "Bytes of all logs that are not in the archive only", recordings.size)
+        yield _gauge("log_spool_busy_bytes", "Bytes of those that are written or read right now", recordings.busy)
+        yield _gauge("log_spool_limit_bytes", "Bytes that all of them may have together", recordings.room.in_all)
+        if (free := recordings.room.free) is not None:
+            yield _gauge("log_spool_disk_free_bytes", "Bytes that are free on the disk where they are", free)
+        yield _gauge("archive_ill", "1 while logs cannot be archived", int(recordings.problem is not None))
         yield _counter("logs_archived", "Finished logs put into the archive", recordings.kept)
         yield _counter("log_archive_failures", "Finished logs that could not be archived", recordings.not_kept)
 

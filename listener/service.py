@@ -28,6 +28,7 @@ from listener.assembly import (
     build_notifier,
     build_notifiers,
     build_signer,
+    build_tracing,
     files_of,
     read_settings,
     receivers_of,
@@ -43,6 +44,7 @@ from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin, RunSummary
 from listener.config import Config
 from listener.links import PREFIX, Signer, scrubbed
+from listener.log_context import about
 from listener.logs.recordings import Recordings, Room
 from listener.logs.stream import Logs
 from listener.logs.tail import LogTail
@@ -53,6 +55,7 @@ from listener.reporting.ledger import CHECK, STATUS
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
+from listener.web.about import run_of
 from listener.web.app import create_app, stop_streams
 from listener.web.auth import Users
 from listener.web.logs import Limits, Streams
@@ -83,6 +86,9 @@ class Service:
 
     async def __aenter__(self) -> Service:
         async with contextlib.AsyncExitStack() as stack:
+            self._traces = build_tracing(self._settings.env)
+            if self._traces is not None:
+                stack.push_async_callback(self._traces.close)
             cluster = await Cluster.connect(env=self._settings.env)
             stack.push_async_callback(cluster.close)
             log.info("cluster %s, credentials from %s", cluster.host, cluster.source)
@@ -125,6 +131,7 @@ class Service:
             pace=settings.pace,
             permit=self._shards.permit,
             on_delivery=self._delivered,
+            traces=self._traces,
         )
         self.reloader = Reloader(
             files=lambda: files_of(self._settings), apply=self._reload, every=settings.reload_every
@@ -393,10 +400,12 @@ class AccessLog(AbstractAccessLogger):
     hold newlines otherwise."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        _ACCESS.info(
-            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path), response.status,
-            response.body_length, time,
-        )  # fmt: skip
+        run = run_of(request)
+        with about(run=run) if run is not None else contextlib.nullcontext():
+            _ACCESS.info(
+                "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path),
+                response.status, response.body_length, time,
+            )  # fmt: skip
 
 
 def _is_no_quotation(record: logging.LogRecord) -> bool:

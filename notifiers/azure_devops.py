@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from notifiers import examine_azure_devops
 from notifiers.answers import retry_after
 from notifiers.base import CommitStatus, NotifierError, Outcome, RateLimit
 from notifiers.rest import Login, Post, RestNotifier
@@ -60,6 +61,7 @@ class AzureDevOpsNotifier(RestNotifier):
     kind = "azure-devops"
     states = STATES
     hints = _HINTS
+    examiner = staticmethod(examine_azure_devops.examine)
 
     def check_repository(self, repository: str) -> str | None:
         project, slash, name = _short(repository).partition("/")

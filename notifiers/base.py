@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -164,6 +164,13 @@ class Notifier(ABC):
     async def close(self) -> None:
         """Let requests in flight end, within the request timeout, and free threads and connections."""
 
+    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+        """For ``tekton-listener doctor``: what the host says of the token, and of each of ``repositories`` (checked paths).
+
+        Reads only, changes nothing, bounded like ``deliver``. Nothing to tell by default. Need not raise; ``NotifierError`` is understood.
+        """
+        return ()
+
 
 class Channel(Notifier):
     """A notifier that takes messages about any repository, and no statuses: chat, on-call, a webhook. An entry of ``channels:``.
@@ -179,3 +186,13 @@ class Channel(Notifier):
     def check_repository(self, repository: str) -> str | None:
         """None: a channel puts it into no URL."""
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. No text in it may hold a secret."""
+
+    what: str  #: ``reachable``, ``token``, ``repository group/project``
+    state: str  #: ``ok``, ``warning``, ``problem``, or ``unknown``: it could not be told
+    said: str  #: one sentence
+    advice: str = ""  #: what to do about it

@@ -21,6 +21,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from notifiers import examine_bitbucket
 from notifiers.base import CommitStatus, Outcome
 from notifiers.rest import Login, Post, RestNotifier
 from notifiers.text import cut, distinct, usable_url
@@ -55,6 +56,7 @@ class BitbucketNotifier(RestNotifier):
     states = STATES
     public_url = _WEB
     hints = _HINTS
+    examiner = staticmethod(examine_bitbucket.examine)
 
     def check_repository(self, repository: str) -> str | None:
         segments = repository.split("/")

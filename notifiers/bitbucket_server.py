@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from notifiers import examine_bitbucket_server
 from notifiers.answers import CREATED
 from notifiers.base import CommitStatus, Outcome
 from notifiers.rest import Login, Post, RestNotifier
@@ -56,6 +57,7 @@ class BitbucketServerNotifier(RestNotifier):
     states = STATES
     taken = frozenset({CREATED, _NO_CONTENT})
     hints = _HINTS
+    examiner = staticmethod(examine_bitbucket_server.examine)
 
     def check_repository(self, repository: str) -> str | None:
         project, slash, slug = repository.removeprefix("scm/").partition("/")

@@ -9,6 +9,7 @@ delivery gives its thread back as soon as its request has ended. Not promised: t
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
@@ -105,7 +106,10 @@ class Workers(Generic[C]):
         slot = await self._take()
         slot.session.rearm()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._run, slot, function, (repository, permissions), until)
+        context = contextvars.copy_context()  # so that lines which are logged over there say what they are about
+        work = loop.run_in_executor(
+            self._pool, context.run, self._run, slot, function, (repository, permissions), until
+        )
         self._in_flight[work] = slot
         watchdog = _Watchdog(slot.session, work, limit=clock() + self._limit, until=until)
         work.add_done_callback(self._give_back)

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from notifiers import examine_gitea
 from notifiers.answers import error_of
 from notifiers.base import CommitStatus, NotifierError, Outcome, PermanentError
 from notifiers.rest import Login, Post, RestNotifier
@@ -56,6 +57,7 @@ class GiteaNotifier(RestNotifier):
     states = STATES
     public_url = "https://gitea.com"
     hints = _HINTS
+    examiner = staticmethod(examine_gitea.examine)
 
     def check_repository(self, repository: str) -> str | None:
         owner, slash, name = repository.partition("/")

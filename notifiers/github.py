@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from github.GithubObject import NotSet
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, Requester, RequestsResponse
 
-from notifiers import github_checks, github_comments, github_deployments, github_labels
+from notifiers import examine_github, github_checks, github_comments, github_deployments, github_labels
 from notifiers.answers import (
     CREATED,
     check_place,
@@ -37,6 +37,7 @@ from notifiers.answers import (
 )
 from notifiers.base import (
     CommitStatus,
+    Finding,
     HostSettings,
     Notifier,
     NotifierError,
@@ -48,6 +49,7 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.examine import Answer, ask
 from notifiers.github_app import Installations
 from notifiers.reports import CheckRun, Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
@@ -155,7 +157,8 @@ class GitHubNotifier(Notifier):
         given = settings.seconds_between_writes
         self.write_interval = WRITE_INTERVAL if given is None else given
         self._token = Token(settings) if settings.app_id is None and settings.private_key_file is None else None
-        credentials = self._token or Installations(settings, api=self._api, refusal=refusal)
+        self._app = None if self._token is not None else Installations(settings, api=self._api, refusal=refusal)
+        credentials = self._token or self._app or Token(settings)
         self._unfinished = Unfinished()
         self._workers = Workers(settings, url=self._api, token=credentials, make=self._client)
 
@@ -203,8 +206,18 @@ class GitHubNotifier(Notifier):
         self._unfinished.forget(status)
         return receipt
 
+    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+        if self._app is None:
+            return await examine_github.examine(self._host, self._get, repositories)
+        return await examine_github.examine_app(self._host, self._app.itself, self._get, repositories)
+
     async def close(self) -> None:
         await self._workers.close()
+
+    async def _get(self, path: str, repository: str = "") -> Answer:
+        return await self._workers.call(
+            lambda requester, session: self._look(requester, session, path), repository=repository
+        )
 
     # From here on: on a worker's thread.
 
@@ -223,6 +236,14 @@ class GitHubNotifier(Notifier):
         )
         scheme, netloc, *_ = urlsplit(self._api)
         return _OneRequestRequester(_Connection(session, f"{scheme}://{netloc}"), **client.requester.kwargs)
+
+    def _look(self, requester: _OneRequestRequester, session: OneRequestSession, path: str) -> Answer:
+        auth = requester.auth
+        headers = {"Authorization": f"{auth.token_type} {auth.token}"} if auth is not None else {}
+        answer = ask(session, self._api + path, headers=headers, verify=self._verify, host=self._host)
+        if rate_limit_pause(answer.status, answer.headers, "") is not None and answer.status == 403:
+            raise refusal(self._host, answer.status, "", answer.headers)
+        return answer
 
     def _deliver(self, requester: _OneRequestRequester, session: OneRequestSession, status: CommitStatus) -> Receipt:
         session.forget_answer()

@@ -19,7 +19,9 @@ from typing import Final
 
 from notifiers.answers import hostname
 from notifiers.base import HostSettings, NotifierError, PermanentError, RetryableError, UnauthorizedError
+from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.examine import Answer
 from notifiers.github_app_requests import STATUSES, AppRequests, Refusal, signed, usable_key
 from notifiers.session import OneRequestSession
 
@@ -57,6 +59,7 @@ class Installations:
             raise ValueError("a GitHub App needs both app_id and private_key_file")
         if settings.token_file is not None or settings.token is not None:
             raise ValueError("give a token or a GitHub App, not both")
+        self._settings, self._api = settings, api
         self._app_id, self._configured = settings.app_id, settings.installation_id
         key_settings = dataclasses.replace(settings, token_file=settings.private_key_file)
         self._key = Token(key_settings, check=usable_key)
@@ -86,6 +89,19 @@ class Installations:
             finally:
                 owner.turn.release()
         return granted.token, granted.generation
+
+    async def itself(self) -> Answer:
+        """What GitHub says of the App, which proves that its key is accepted. Not for a worker's thread. Raises ``NotifierError``."""
+
+        def look(_: None, session: OneRequestSession) -> Answer:
+            answer = self._requests.itself(signed(self._app_id, self._key.current()[0]), session)
+            return Answer(answer.status_code, answer.headers, answer.json())
+
+        workers = Workers(self._settings, url=self._api, token=_Nobody(), make=lambda *_: None)
+        try:
+            return await workers.call(look)
+        finally:
+            await workers.close()
 
     def refused(self, generation: int) -> bool:
         """The host answered 401 to the token of ``generation``: it was revoked, and GitHub gives another one to whoever asks."""
@@ -133,3 +149,13 @@ class Installations:
         with self._lock:
             owner.granted[permissions] = granted
         return granted
+
+
+class _Nobody:
+    """Credentials of requests that need none but the App's own."""
+
+    def of(self, repository: str, session: OneRequestSession, permissions: tuple[str, ...] = ()) -> tuple[str, int]:
+        return "", 0
+
+    def refused(self, generation: int) -> bool:
+        return False

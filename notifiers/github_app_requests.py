@@ -66,6 +66,10 @@ class AppRequests:
             raise RetryableError(f"{self._host}: its answer holds no token; is the url right?") from None
         return token, lifetime(data.get("expires_at"), answer.headers.get("date"))
 
+    def itself(self, jwt: str, session: OneRequestSession) -> requests.Response:
+        """What GitHub says of the App."""
+        return self._ask(session, jwt, "GET", "/app", repository="")
+
     def _ask(
         self,
         session: OneRequestSession,

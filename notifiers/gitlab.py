@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +19,11 @@ import gitlab
 import gitlab.exceptions
 from gitlab.v4.objects import Project
 
-from notifiers import gitlab_comments, gitlab_deployments, gitlab_labels
+from notifiers import examine_gitlab, gitlab_comments, gitlab_deployments, gitlab_labels
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
+    Finding,
     HostSettings,
     Notifier,
     NotifierError,
@@ -34,6 +35,7 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.examine import Answer, ask
 from notifiers.reports import Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
@@ -141,8 +143,20 @@ class GitLabNotifier(Notifier):
         self._unfinished.forget(status)
         return receipt
 
+    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+        return await examine_gitlab.examine(self._host, self._get, repositories)
+
     async def close(self) -> None:
         await self._workers.close()
+
+    async def _get(self, path: str, repository: str = "") -> Answer:
+        def look(_: _ProjectOf, session: OneRequestSession) -> Answer:
+            headers = {"PRIVATE-TOKEN": self._token.current()[0]}
+            session.hide(*headers.values())
+            url = f"{self._url}/api/v4{path}"
+            return ask(session, url, headers=headers, verify=self._verify, host=self._host)
+
+        return await self._workers.call(look, repository=repository)
 
     # From here on: on a worker's thread.
 

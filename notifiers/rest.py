@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -18,6 +18,7 @@ import requests
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
     CommitStatus,
+    Finding,
     HostSettings,
     Notifier,
     NotifierError,
@@ -28,6 +29,7 @@ from notifiers.base import (
 )
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
+from notifiers.examine import Answer, Get, ask
 from notifiers.session import OneRequestSession, base_url, verify_option
 
 _OK: Final = 200
@@ -103,6 +105,11 @@ class RestNotifier(Notifier):
         """The error for an answer that is no success."""
         return error_of(self._host, status, message, headers, hint=self.hints.get(status, ""))
 
+    @staticmethod
+    async def examiner(host: str, get: Get, repositories: Sequence[str]) -> Sequence[Finding]:
+        """See ``Notifier.examine``; ``get`` asks below the API's base URL."""
+        return ()
+
     def left(self, headers: Mapping[str, str]) -> RateLimit | None:
         """What a success says about the requests that are left."""
         return rate_limit(headers)
@@ -124,8 +131,18 @@ class RestNotifier(Notifier):
             lambda login, session: self._send(login, session, post), repository=status.repository, until=until
         )
 
+    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+        return await self.examiner(self._host, self._get, repositories)
+
     async def close(self) -> None:
         await self._workers.close()
+
+    async def _get(self, path: str, repository: str = "") -> Answer:
+        def look(login: Login, session: OneRequestSession) -> Answer:
+            session.hide(*login.secrets)
+            return ask(session, self._api + path, headers=login.headers, verify=self._verify, host=self._host)
+
+        return await self._workers.call(look, repository=repository)
 
     # From here on: on a worker's thread.
 

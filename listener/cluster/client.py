@@ -145,20 +145,35 @@ class Cluster:
         return self._version
 
     async def create(
-        self, path: str, body: Mapping[str, Any], *, timeout: float = CALL_TIMEOUT, pool: Pool = "calls"
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        pool: Pool = "calls",
     ) -> bytes:
         """POST an object to a collection."""
-        return await self._call("POST", path, body=body, timeout=timeout, pool=pool)
+        return await self._call("POST", path, params=params, body=body, timeout=timeout, pool=pool)
 
     async def update(
-        self, path: str, body: Mapping[str, Any], *, timeout: float = CALL_TIMEOUT, pool: Pool = "calls"
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        pool: Pool = "calls",
     ) -> bytes:
         """PUT an object; with ``metadata.resourceVersion`` only if nobody wrote it since (else ``ApiError`` 409)."""
-        return await self._call("PUT", path, body=body, timeout=timeout, pool=pool)
+        return await self._call("PUT", path, params=params, body=body, timeout=timeout, pool=pool)
 
-    async def merge_patch(self, path: str, body: Mapping[str, Any]) -> bytes:
+    async def merge_patch(
+        self, path: str, body: Mapping[str, Any], *, params: Mapping[str, str] | None = None
+    ) -> bytes:
         """PATCH with RFC 7386 merge semantics."""
-        return await self._call("PATCH", path, body=body, content_type="application/merge-patch+json")
+        content_type = "application/merge-patch+json"
+        return await self._call("PATCH", path, params=params, body=body, content_type=content_type)
 
     @contextlib.asynccontextmanager
     async def stream(

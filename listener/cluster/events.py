@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from listener.cluster.client import ApiError, Cluster, ClusterError, collection_path, object_path, worth_a_retry
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
+from listener.log_context import about
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,14 @@ class Events:
         """Write until cancelled."""
         while True:
             key, event = await self._queue.get()
-            try:
-                await self._write(key, event)
-            except ClusterError as error:
-                self.dropped += 1
-                log.warning("%s: could not write the Event %r: %s", key, event["message"], error)
-            finally:
-                self._queue.task_done()
+            with about(run=str(key)):
+                try:
+                    await self._write(key, event)
+                except ClusterError as error:
+                    self.dropped += 1
+                    log.warning("%s: could not write the Event %r: %s", key, event["message"], error)
+                finally:
+                    self._queue.task_done()
 
     async def flush(self) -> None:
         """Wait until what was told is written; for the end of the service, while ``run`` still runs."""

@@ -29,6 +29,7 @@ from listener.cluster.decode import name_of
 from listener.cluster.names import Key
 from listener.cluster.objects import MalformedError
 from listener.cluster.wire import PAGE_SIZE, Event, Page, error_of, read_bookmark, read_events, read_page
+from listener.log_context import about
 
 log = logging.getLogger(__name__)
 
@@ -347,7 +348,8 @@ class Reflector(Generic[T]):
         try:
             return self._decode(raw)
         except MalformedError as error:
-            self._skip(error.name, str(error))
+            with about(run=error.name):
+                self._skip(error.name, str(error))
             return None
 
     def _skip(self, name: str, why: str) -> None:

@@ -18,6 +18,7 @@ from listener.cluster.decode import decode_pipeline_run
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import SILENCE, Change, Reflector
+from listener.log_context import about
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ class Runs:
             try:
                 listener(change)
             except Exception:  # one run that trips a listener must not stop the watch for all
-                log.exception("%s: a listener failed on this change", run.key)
+                with about(run=str(run.key)):
+                    log.exception("%s: a listener failed on this change", run.key)
         for event in self._waiting.get(run.key, ()):
             event.set()

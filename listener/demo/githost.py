@@ -68,6 +68,7 @@ class Project:
     path: str
     commits: dict[str, str] = field(default_factory=dict)
     any_commit: bool = False
+    archived: bool = False
 
     def has(self, sha: str) -> bool:
         return sha in self.commits or (self.any_commit and len(sha) in (40, 64))

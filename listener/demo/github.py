@@ -39,6 +39,9 @@ class GitHub(GitHost):
         self.limit, self.used, self.reset = limit, 0, int(time.time()) + 3600
         self.write_gap = write_gap
         self.weak_tokens: set[str] = set()  #: tokens that may read but not write statuses
+        self.scopes: dict[
+            str, str | None
+        ] = {}  #: by token: of a classic one, None for a fine-grained one; else repo:status
         self.apps = Apps()
         self.checks = Checks(self)
         self.pulls = Pulls(self)
@@ -63,6 +66,7 @@ class GitHub(GitHost):
                 *self.pulls.routes(prefix),
                 *self.labels.routes(prefix),
                 *self.deployments.routes(prefix),
+                web.get(repository, self._shown_repository),
                 web.post(f"{repository}/statuses/{{sha}}", self._create),
                 web.get(f"{repository}/commits/{{sha}}/statuses", self._statuses),
                 web.get(f"{repository}/commits/{{sha}}/status", self._combined),
@@ -129,6 +133,21 @@ class GitHub(GitHost):
         if owner not in (None, project.path.partition("/")[0].lower()):
             self._fail(403, "Resource not accessible by integration")
         return project
+
+    def headers_for(self, token: str) -> dict[str, str]:
+        """With what GitHub says of a classic token's scopes."""
+        headers, scopes = self._headers(), self.scopes.get(token, None if token in self.weak_tokens else "repo:status")
+        if scopes is None or self.apps.owner_of(token) is not None:
+            del headers["x-oauth-scopes"]
+            return headers
+        return headers | {"x-oauth-scopes": scopes}
+
+    async def _shown_repository(self, request: web.Request) -> web.Response:
+        project = self._enter(request)
+        token = request.headers.get("Authorization", "").partition(" ")[2]
+        permissions = {"admin": False, "push": token not in self.weak_tokens, "pull": True}
+        body = {"id": 1, "full_name": project.path, "archived": project.archived, "permissions": permissions}
+        return web.json_response(body, headers=self.headers_for(token))
 
     async def _create(self, request: web.Request) -> web.Response:
         project, sha = self._enter(request), request.match_info["sha"]

@@ -81,6 +81,7 @@ class Apps:
     def routes(self, prefix: str) -> list[web.RouteDef]:
         installation = f"{prefix}/app/installations/{{installation:[0-9]+}}"
         return [
+            web.get(f"{prefix}/app", self._itself),
             web.get(f"{prefix}/repos/{{owner}}/{{repo}}/installation", self._of_repository),
             web.get(installation, self._by_number),
             web.post(f"{installation}/access_tokens", self._grant),
@@ -92,6 +93,12 @@ class Apps:
         if found is None:
             _fail(404, "Not Found")
         return web.json_response(_shown(request, app, found))
+
+    async def _itself(self, request: web.Request) -> web.Response:
+        app = self._app(request)
+        name = f"app-{app.app_id}"
+        body = {"id": app.app_id, "slug": name, "name": name, "permissions": app.permissions, "events": []}
+        return web.json_response(body | {"installations_count": len(app.installations)})
 
     async def _by_number(self, request: web.Request) -> web.Response:
         app = self._app(request)

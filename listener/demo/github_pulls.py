@@ -176,7 +176,7 @@ class Pulls:
             self._host.fail(403, "Resource not accessible by integration")
         if _token(request) not in self._host.tokens | self._host.weak_tokens:
             self._host.fail(401, "Bad credentials")
-        return web.json_response(self._person(login), headers=self._host.headers())
+        return web.json_response(self._person(login), headers=self._host.headers_for(_token(request)))
 
     def _who(self, request: web.Request) -> tuple[str, str]:
         """Login and type of who asks."""

@@ -67,6 +67,11 @@ class GitLab(GitHost):
         self.read_only_tokens: set[str] = set()  #: tokens without the scope ``api``
         self.merge_requests = MergeRequests(self)
         self.labels, self.deployments = RequestLabels(self), Deployments(self)
+        self.levels: dict[
+            str, int
+        ] = {}  #: by project: the user's access level, 40 where nothing is said; 0 for none of his own
+        self.invited: dict[str, int] = {}  #: by project: what he has through an invited group
+        self.expires_at: str | None = None  #: of all tokens
         self._ids = itertools.count(100)
         self._pipelines: dict[tuple[str, str], list[_Pipeline]] = {}  # by project path and commit
         self._jobs: dict[int, list[_Job]] = {}  # by pipeline
@@ -80,6 +85,9 @@ class GitLab(GitHost):
             *self.labels.routes(api),
             *self.deployments.routes(api),
             web.get("/api/v4/user", self._user),
+            web.get("/api/v4/personal_access_tokens/self", self._token),
+            web.get(f"{api}/members/all/{{user}}", self._member),
+            web.get(api, self._shown_project),
             web.get("/", self._index),
             web.get("/{path:.+}/-/commit/{sha}", self._commit_page),
             web.get("/{path:.+}", self._project_page),
@@ -101,13 +109,14 @@ class GitLab(GitHost):
         """Ends the request with a refusal."""
         _fail(status, body)
 
-    def _authenticate(self, request: web.Request) -> None:
+    def _authenticate(self, request: web.Request, *, reads: bool = False) -> str:
         token = self.token(request)
-        if token in self.read_only_tokens:
+        if token in self.read_only_tokens and not reads:
             scopes = "The request requires higher privileges than provided by the access token."
             _fail(403, {"error": "insufficient_scope", "error_description": scopes, "scope": "api"})
-        if token not in self.tokens:
+        if token not in self.tokens | self.read_only_tokens:
             _fail(401, {"message": "401 Unauthorized"})
+        return token
 
     def _project(self, request: web.Request) -> Project:
         project = self.projects.get(unquote(request.match_info["project"]))
@@ -202,8 +211,29 @@ class GitLab(GitHost):
         jobs = self._jobs_of(project, sha, every=every)
         return web.json_response([_shown(job) for job in jobs if request.query.get("name") in (None, job.name)])
 
+    async def _token(self, request: web.Request) -> web.Response:
+        scopes = ["read_api"] if self._authenticate(request, reads=True) in self.read_only_tokens else ["api"]
+        body = {"id": 1, "name": "statuses", "revoked": False, "active": True, "scopes": scopes, "user_id": 1}
+        return web.json_response(body | {"expires_at": self.expires_at})
+
+    async def _shown_project(self, request: web.Request) -> web.Response:
+        self._authenticate(request, reads=True)
+        project = self._project(request)
+        level = self.levels.get(project.path, 40)
+        access = {"access_level": level, "notification_level": 3} if level else None
+        body = {"id": 1, "path_with_namespace": project.path, "archived": project.archived}
+        return web.json_response(body | {"permissions": {"project_access": access, "group_access": None}})
+
+    async def _member(self, request: web.Request) -> web.Response:
+        self._authenticate(request, reads=True)
+        path = self._project(request).path
+        level = max(self.levels.get(path, 40), self.invited.get(path, 0))
+        if not level:
+            _fail(404, {"message": "404 Not found"})
+        return web.json_response({"id": 1, "username": "tekton", "access_level": level, "expires_at": None})
+
     async def _user(self, request: web.Request) -> web.Response:
-        self._authenticate(request)
+        self._authenticate(request, reads=True)
         return web.json_response(self.merge_requests.person(self.merge_requests.username(request)))
 
     def _jobs_of(self, project: Project, sha: str, *, every: bool = False) -> list[_Job]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +31,7 @@ from listener.cluster.objects import PipelineRun, parse_time
 from listener.cluster.outcome import sentence
 from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin
+from listener.log_context import about
 from listener.logs.archive import Archive, ArchiveError, Entry, Kept
 from listener.logs.recorder import Recorder, StuckError
 from listener.logs.spool import DEFAULT_LIMIT, Budget, End, Spool
@@ -59,6 +62,14 @@ class Room:
     folder: Path | None = None  #: None: the system's temporary folder
     per_run: int = DEFAULT_LIMIT  #: bytes
     in_all: int = 4 * DEFAULT_LIMIT  #: bytes of all spools together
+
+    @property
+    def free(self) -> int | None:
+        """Bytes that the disk has left; None where it does not say."""
+        try:
+            return shutil.disk_usage(self.folder or tempfile.gettempdir()).free
+        except OSError:
+            return None
 
 
 class Recording:
@@ -169,6 +180,11 @@ class Recordings:
         """Bytes of all spools."""
         return self._budget.used
 
+    @property
+    def busy(self) -> int:
+        """Bytes of spools that are written or read, which make way for nothing."""
+        return sum(r.spool.size for r in self._recordings.values() if not self._is_idle(r))
+
     # For readers
 
     @contextlib.asynccontextmanager
@@ -233,7 +249,8 @@ class Recordings:
             try:
                 self._begin(run).wanted = True
             except RefusedError as error:
-                log.error("%s: its log is not recorded: %s", run.key, error)
+                with about(run=str(run.key)):
+                    log.error("%s: its log is not recorded: %s", run.key, error)
         elif wanted and self.archive is not None and _ended_lately(run) and len(self._late) < _MOST:
             self._late[run.uid] = run
             self._late_came.set()
@@ -248,16 +265,20 @@ class Recordings:
                 await self._late_came.wait()
                 continue
             run = self._late.pop(next(iter(self._late)))
-            if self._known(run.uid) is not None or await self._is_archived(run) or self.refusal is not None:
-                continue
-            try:
-                recording = self._begin(run)
-            except RefusedError as error:
-                log.error("%s: its log is not recorded: %s", run.key, error)
-                continue
-            recording.wanted = True
-            if recording.task is not None:
-                await asyncio.wait([recording.task])
+            with about(run=str(run.key)):
+                await self._record_one_late(run)
+
+    async def _record_one_late(self, run: PipelineRun) -> None:
+        if self._known(run.uid) is not None or await self._is_archived(run) or self.refusal is not None:
+            return
+        try:
+            recording = self._begin(run)
+        except RefusedError as error:
+            log.error("%s: its log is not recorded: %s", run.key, error)
+            return
+        recording.wanted = True
+        if recording.task is not None:
+            await asyncio.wait([recording.task])
 
     async def _is_archived(self, run: PipelineRun) -> bool:
         try:
@@ -277,7 +298,8 @@ class Recordings:
             raise RefusedError(f"there is no room for its log here: {error}") from None
         recorder = Recorder(self.cluster, self.runs, self.families, run, spool=spool)
         recording = Recording(spool, key=run.key, created=run.created, recorder=recorder)
-        recording.task = self._group.create_task(self._record(recording, recorder), name=f"record {run.key}")
+        with about(run=str(run.key)):  # and all that comes of it
+            recording.task = self._group.create_task(self._record(recording, recorder), name=f"record {run.key}")
         self._put(run.uid, recording)
         self.changed.set()
         return recording

@@ -22,6 +22,7 @@ import msgspec
 from listener.cluster.client import ApiError, Cluster, ClusterError, object_path
 from listener.cluster.names import Key
 from listener.cluster.objects import FINALIZER, PipelineRun
+from listener.log_context import about
 from notifiers.base import clock
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ class Guarantee:
                 continue
             self._writing.add(key)
             try:
-                done = await self._write(key, wish)
+                with about(run=str(key)):
+                    done = await self._write(key, wish)
             finally:
                 self._writing.discard(key)
                 self._written.set()

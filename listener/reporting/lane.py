@@ -10,6 +10,7 @@ from typing import Final
 from listener.cluster.objects import NOTHING, PipelineRun
 from listener.reporting.ledger import LaneKey
 from listener.reporting.target import Target
+from listener.reporting.traces import Cause, LaneTrace
 from notifiers.base import CommitStatus
 
 _NO_RUNS: Final[Mapping[str, PipelineRun]] = {}
@@ -45,8 +46,8 @@ class Lane:
     """The state of one lane. Only ``Lanes``, its ``Senders`` and their hosts touch it."""
 
     __slots__ = (
-        "attempts", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "place", "present", "refused", "run", "said",
-        "sending", "sent", "shown", "since", "target", "ticket", "urgent",
+        "attempts", "cause", "deleted", "home", "key", "memo", "not_before", "older", "order", "others", "overruled", "place", "present", "refused", "run", "said",
+        "sending", "sent", "shown", "since", "target", "ticket", "trace", "urgent",
     )  # fmt: skip
 
     def __init__(self, key: LaneKey, target: Target, run: PipelineRun, home: str) -> None:
@@ -72,3 +73,5 @@ class Lane:
         self.since = 0.0  # time.monotonic() when the undelivered state was asked for
         self.ticket = 0  # the queue entry that counts
         self.urgent = False  # queued with a final state
+        self.trace: LaneTrace | None = None  # of the state that is queued, where traces are drawn
+        self.cause: Cause | None = None  # what changed while it was being sent

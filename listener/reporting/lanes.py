@@ -34,6 +34,7 @@ from listener.reporting.pacing import Pace
 from listener.reporting.sending import Senders
 from listener.reporting.status import reported_outcome
 from listener.reporting.target import Target
+from listener.reporting.traces import Traces
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, clock, for_ever
 
 _ORPHANED: Final = 60.0  # seconds that another replica's lane is kept after its run was deleted, in case we take over
@@ -58,12 +59,14 @@ class Lanes:
         workers: Mapping[str, int] | None = None,
         pace: Pace | None = None,
         permit: Permit | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """``compose`` makes the status of a run; ``on_delivery`` hears of each attempt's end, ``on_overruled`` of a lane and a run that a younger
         one has overtaken there, before it hears of the younger one's delivery; both must be quick and not raise; ``retarget``
         says again what ``offer`` said, for it is forgotten once a state has arrived;
         ``judge``: what a lane that is no run's status says when its run is in a state, None for nothing; ``workers``: deliveries at once per host; ``permit``: until when on ``clock()`` this process may report what belongs
-        to a home, see ``offer``; without it for ever."""
+        to a home, see ``offer``; without it for ever; ``traces``: who draws traces."""
+        self._traces = traces
         self._on_overruled, self._retarget, self._judge = on_overruled, retarget, judge
         self._permit: Permit = permit or (lambda _: for_ever())
         self._lanes: dict[LaneKey, Lane] = {}
@@ -203,6 +206,8 @@ class Lanes:
     def _consider(self, lane: Lane) -> None:
         """Queue the lane if the host does not show what it should and we are to see to it."""
         if lane.sending:
+            if self._traces is not None and (cause := self._traces.cause()) is not None:
+                lane.cause = cause
             return  # looked at again when the delivery has ended
         what, word = self._wanted(lane)
         host, queued = self.hosts[lane.key.host], lane.ticket != 0
@@ -215,6 +220,8 @@ class Lanes:
             if self._mine(lane):
                 self._overrule(lane)
             return
+        if self._traces is not None:
+            self._trace(self._traces, lane, word)
         if queued and (lane.urgent or not what.final):
             return  # its turn will read the newest state
         if lane.key not in host.waiting:
@@ -222,6 +229,15 @@ class Lanes:
             host.waiting[lane.key] = lane.since
         lane.urgent = what.final
         host.put(lane)
+
+    @staticmethod
+    def _trace(traces: Traces, lane: Lane, word: str) -> None:
+        """A state that waits has a trace, and another one than the state before it."""
+        if lane.trace is not None:
+            if lane.trace.word == word:
+                return
+            lane.trace.end("superseded")
+        lane.trace, lane.cause = traces.begin(lane.run, lane.key, word, cause=lane.cause), None
 
     def _overrule(self, lane: Lane) -> None:
         """Once the host shows the younger run, the older ones must be silent for ever."""
@@ -328,6 +344,9 @@ class Lanes:
 
     def _done(self, host: Host, lane: Lane) -> None:
         lane.since = 0.0
+        if lane.trace is not None:
+            lane.trace.end("nothing")
+        lane.trace = lane.cause = None
         if host.waiting.pop(lane.key, None) is not None:
             self._senders.changed.set()
 

@@ -15,14 +15,19 @@ import heapq
 import json
 import logging
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from listener.cluster.client import ApiError, Cluster, ClusterError, object_path, worth_a_retry
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
+from listener.log_context import about
+
+if TYPE_CHECKING:
+    from listener.reporting.traces import LaneTrace, Traces
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +38,7 @@ _ATTEMPTS: Final = 10  # some minutes
 _FIRST_RETRY, _LAST_RETRY = 0.3, 30.0  # seconds
 _MAX_PENDING: Final = 50_000
 _MAX_RECENT: Final = 4_096
+_MAX_TRACES: Final = 16
 
 
 #: A record's state on a run that a younger one has overtaken: it must stay silent even when the younger one is gone.
@@ -108,19 +114,25 @@ class _Pending:
     records: dict[str, Record]
     due: float
     attempts: int = 0
+    traces: list[LaneTrace] = field(default_factory=list)  # of what was delivered
 
 
 class Ledger:
     """Writes records, one patch per run at a time. Run it with ``run()``, in a task that you own."""
 
     def __init__(
-        self, cluster: Cluster, *, quiet: float = _QUIET, on_settled: Callable[[Key], None] = lambda _: None
+        self,
+        cluster: Cluster,
+        *,
+        quiet: float = _QUIET,
+        on_settled: Callable[[Key], None] = lambda _: None,
+        traces: Traces | None = None,
     ) -> None:
         """``on_settled`` hears of a run for which nothing is left to be written, because it is or because it cannot be.
 
         What was sent is noted even when another replica has the run by now: it could not know otherwise.
         """
-        self._cluster, self._quiet = cluster, quiet
+        self._cluster, self._quiet, self._traces = cluster, quiet, traces
         self._on_settled = on_settled
         self._pending: dict[Key, _Pending] = {}
         self._recent: OrderedDict[Key, _Pending] = OrderedDict()  # written, but perhaps not yet seen in the watch
@@ -141,6 +153,8 @@ class Ledger:
             known = recent.records if recent is not None and recent.uid == run.uid else {}
             pending = self._pending[run.key] = _Pending(run.uid, {**read(run), **known}, now + self._quiet)
         pending.records[lane.digest] = record
+        if self._traces is not None and (here := self._traces.here()) is not None and len(pending.traces) < _MAX_TRACES:
+            pending.traces.append(here)
         if final:
             pending.due = now
         self._enqueue(run.key)
@@ -169,14 +183,15 @@ class Ledger:
         while True:
             key = await self._next()
             self._writing.add(key)
-            try:
-                await self._write(key, self._pending.pop(key))
-            except Exception:  # a record that cannot be written must not end the others
-                self.failures += 1
-                log.exception("%s: could not note what was delivered", key)
-            finally:
-                self._writing.discard(key)
-                self._written.set()
+            with about(run=str(key)):
+                try:
+                    await self._write_traced(key, self._pending.pop(key))
+                except Exception:  # a record that cannot be written must not end the others
+                    self.failures += 1
+                    log.exception("%s: could not note what was delivered", key)
+                finally:
+                    self._writing.discard(key)
+                    self._written.set()
             if key in self._pending:  # noted again meanwhile, or to be tried again
                 self._enqueue(key)
             else:
@@ -196,7 +211,17 @@ class Ledger:
                 async with asyncio.timeout_at(self._queue[0][0] if self._queue else None):
                     await self._wake.wait()
 
-    async def _write(self, key: Key, pending: _Pending) -> None:
+    async def _write_traced(self, key: Key, pending: _Pending) -> None:
+        since, traces = time.time_ns(), pending.traces
+        pending.traces = []
+        error = await self._write(key, pending)
+        if self._traces is not None and traces:
+            self._traces.noted(traces, since=since, error=error)
+            if error is not None and (again := self._pending.get(key)) is not None:
+                again.traces = [*traces, *again.traces][:_MAX_TRACES]
+
+    async def _write(self, key: Key, pending: _Pending) -> ClusterError | None:
+        """What kept it from being written, if it was worth writing."""
         # The UID makes the API server refuse (409) when the name belongs to another run by now.
         patch = {"metadata": {"uid": pending.uid, "annotations": {ANNOTATION: written(pending.records)}}}
         self._recent[key] = pending
@@ -206,12 +231,14 @@ class Ledger:
             await self._cluster.merge_patch(object_path("pipelineruns", key), patch)
         except ClusterError as error:
             if isinstance(error, ApiError) and error.status in (404, 409):
-                return  # the run is gone: nothing to remember
+                return None  # the run is gone: nothing to remember
             pending.attempts += 1
             if worth_a_retry(error) and pending.attempts < _ATTEMPTS:
                 self._again(key, pending)
             else:
                 self._give_up(key, error)
+            return error
+        return None
 
     def _again(self, key: Key, pending: _Pending) -> None:
         """Try later, together with what was noted meanwhile; the others need not wait for it."""

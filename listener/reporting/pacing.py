@@ -56,6 +56,7 @@ class Gate:
         self.closings = 0  #: in a row
         self.in_flight = 0
         self.problem: tuple[str, float] | None = None  #: the first failure in a row, and since when (time.time())
+        self.refused = False  #: the last failure was a refused token
         self.listeners: set[Callable[[], None]] = set()  #: told when a request has ended
 
     def earliest(self, *, final: bool) -> float:
@@ -80,12 +81,13 @@ class Gate:
         long as the failures in a row ask for."""
         now, said = asyncio.get_running_loop().time(), error.retry_after or 0.0
         self.problem = self.problem or (str(error), time.time())
+        self.refused = isinstance(error, UnauthorizedError)
         pause = said
         if not self.cautious or now >= self.opens:  # else it was on its way already when another one closed the gate
             self.closings += 1
             attempt = self.closings - 1 if said else self.closings
             pause = max(said, self.pace.after(attempt, error, self.pace.host) if attempt else 0.0)
-        if isinstance(error, UnauthorizedError):
+        if self.refused:
             pause = max(pause, self.pace.unauthorized)
         self.opens = max(self.opens, now + min(pause, LONGEST_HOLD))
         self.cautious = True
@@ -93,6 +95,7 @@ class Gate:
     def answered(self) -> bool:
         """The host answered as it should. True if that opened the gate for those that wait."""
         opened, self.cautious, self.closings, self.problem = self.cautious, False, 0, None
+        self.refused = False
         return opened
 
 

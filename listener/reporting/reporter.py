@@ -18,6 +18,7 @@ from listener.cluster.events import Events
 from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.reflector import Change
+from listener.log_context import about
 from listener.reporting import ledger as ledgers
 from listener.reporting.aspects import REPORTS, is_history, speaks, task_target
 from listener.reporting.compose import Composer, ReadLogTail, no_log, task_outcome
@@ -31,6 +32,7 @@ from listener.reporting.routing import Router, Unroutable
 from listener.reporting.status import ReadTaskRuns, reported_outcome
 from listener.reporting.target import Target
 from listener.reporting.tasks import Tasks
+from listener.reporting.traces import Traces
 from notifiers.base import Notifier, Outcome, clock, for_ever
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,12 @@ class Reporter:
         pace: Pace | None = None,
         permit: Permit | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
+        traces: Traces | None = None,
     ) -> None:
-        """``workers``, ``pace``, ``permit``: see ``Lanes``; ``on_delivery`` hears of each attempt's end."""
+        """``workers``, ``pace``, ``permit``, ``traces``: see ``Lanes``; ``on_delivery`` hears of each attempt's end."""
         self._permit: Permit = permit or (lambda _: for_ever())
-        self.ledger = Ledger(cluster, on_settled=self._noted)
+        self._traces = traces
+        self.ledger = Ledger(cluster, on_settled=self._noted, traces=traces)
         self.guarantee = Guarantee(cluster, permit=self._permit)
         self.events = Events(cluster)
         self.tasks = Tasks(read_task_runs, on_read=self._tasks_read)
@@ -84,6 +88,7 @@ class Reporter:
             workers=workers,
             pace=pace,
             permit=self._permit,
+            traces=traces,
         )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
         self.seen = 0  #: runs seen, each once
@@ -112,6 +117,13 @@ class Reporter:
 
     def run_changed(self, change: Change[PipelineRun]) -> None:
         """Take a run's newest state into account. Quick, and raises nothing for whatever a run contains."""
+        if self._traces is None:
+            self._changed(change)
+            return
+        with self._traces.change(change.object):
+            self._changed(change)
+
+    def _changed(self, change: Change[PipelineRun]) -> None:
         run, previous = change.object, change.previous
         before = self._targets(previous) if previous is not None else _NOWHERE
         if change.deleted:
@@ -175,6 +187,8 @@ class Reporter:
         else:
             self.unroutable.pop(run.uid, None)
         lanes = _lanes_of(routed)
+        if self._traces is not None:
+            self._traces.routed()
         for key, target in before.items():
             if key not in lanes:
                 self.lanes.withdraw(key, run, target)
@@ -277,7 +291,8 @@ class Reporter:
         if self.unroutable.get(run.uid) == why:
             return
         self.unroutable[run.uid] = why
-        log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
+        with about(run=str(run.key)):
+            log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
         if self._permit(str(run.key)) > clock():
             self.events.tell(run, "CommitStatusUnroutable", f"service {why.service}: {why.reason}")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from listener.cluster.objects import PipelineRun
+from listener.log_context import about
 from listener.reporting.hosts import Budgets, Host
 from listener.reporting.lane import Compose, Delivery, Lane, Permit
 from listener.reporting.ledger import LaneKey
@@ -123,7 +124,8 @@ class Senders:
             lane, budget = turn
             lane.sending, asked = True, False
             try:
-                asked = await self._deliver(host, budget, lane)
+                with _about(lane), lane.trace.attempt(lane.attempts + 1) if lane.trace else contextlib.nullcontext():
+                    asked = await self._deliver(host, budget, lane)
             finally:
                 lane.sending = False
                 host.end(budget, asked=asked)
@@ -177,11 +179,25 @@ class Senders:
         self, lane: Lane, run: PipelineRun, word: str, result: str, *, final: bool, error: Exception | None = None
     ) -> None:
         waited = time.monotonic() - lane.since
-        if result not in ("retry", "late"):
+        ended = result not in ("retry", "late")
+        if ended:
             lane.since = 0.0
             self.hosts[lane.key.host].waiting.pop(lane.key, None)
+        trace = lane.trace
+        if trace is not None:
+            trace.told(result, error)
         self._on_delivery(
             Delivery(
                 lane.key, run, word, final, result, error=error, memo=lane.memo, waited=waited, attempts=lane.attempts,
             )
         )  # fmt: skip
+        if trace is not None and ended:
+            trace.end(result)
+            lane.trace = None
+
+
+def _about(lane: Lane) -> contextlib.AbstractContextManager[None]:
+    """For the log: what is being delivered."""
+    key = lane.key
+    beyond = {"report": key.aspect} if key.aspect else {}  # nothing for the status itself
+    return about(run=str(lane.run.key), host=key.host, repository=key.repository, attempt=lane.attempts + 1, **beyond)

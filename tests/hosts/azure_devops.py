@@ -32,19 +32,27 @@ class AzureDevOps(GitHost):
 
     def routes(self) -> list[web.RouteDef]:
         path = f"/{ORGANIZATION}/{{project}}/_apis/git/repositories/{{repo}}/commits/{{sha}}/statuses"
-        return [web.post(path, self._create)]
+        return [
+            web.post(path, self._create),
+            web.get(path, self._listed),
+            web.get(f"/{ORGANIZATION}/_apis/connectionData", self._connection),
+        ]
 
     def _fail(self, status: int, message: str, kind: str) -> NoReturn:
         body = {"$id": "1", "innerException": None, "message": message, "typeKey": kind, "errorCode": 0}
         raise ApiFailure(status, body)
 
-    def _enter(self, request: web.Request) -> Project:
+    def _token(self, request: web.Request) -> str:
         scheme, _, packed = request.headers.get("Authorization", "").partition(" ")
         token = base64.b64decode(packed).decode().partition(":")[2] if scheme == "Basic" else ""
         if token not in self.tokens | self.weak_tokens:
             if request.headers.get("X-TFS-FedAuthRedirect") != "Suppress":
                 raise web.HTTPFound(f"{self.url}/_signin")
             raise web.HTTPUnauthorized
+        return token
+
+    def _enter(self, request: web.Request) -> Project:
+        token = self._token(request)
         if not request.query.get("api-version"):
             self._fail(400, 'No api-version was supplied for the "POST" request.', "VssVersionNotSpecifiedException")
         if token in self.weak_tokens:
@@ -56,6 +64,18 @@ class AzureDevOps(GitHost):
             )
             self._fail(404, message, "GitRepositoryNotFoundException")
         return project
+
+    async def _connection(self, request: web.Request) -> web.Response:
+        self._token(request)
+        return web.json_response({"authenticatedUser": {"id": "1", "providerDisplayName": "Tekton"}})
+
+    async def _listed(self, request: web.Request) -> web.Response:
+        project, sha = self._enter(request), request.match_info["sha"]
+        if not project.has(sha):
+            self._fail(
+                404, f"TF401175: The version descriptor <Commit: {sha} > could not be resolved.", "GitUnresolvable"
+            )
+        return web.json_response({"count": 0, "value": []})
 
     async def _create(self, request: web.Request) -> web.Response:
         project, sha = self._enter(request), request.match_info["sha"]

@@ -31,24 +31,45 @@ class BitbucketCloud(GitHost):
         self._creators: dict[tuple[str, str, str], str] = {}  # by path, commit and key
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/2.0/repositories/{workspace}/{slug}/commit/{sha}/statuses/build", self._create)]
+        repository = "/2.0/repositories/{workspace}/{slug}"
+        return [
+            web.post(f"{repository}/commit/{{sha}}/statuses/build", self._create),
+            web.get(repository, self._shown),
+            web.get("/2.0/user", self._user),
+        ]
 
     def _fail(self, status: int, message: str, fields: dict[str, list[str]] | None = None) -> NoReturn:
         more = {"fields": fields} if fields else {}
         raise ApiFailure(status, {"type": "error", "error": {"message": message, **more}})
 
-    def _enter(self, request: web.Request) -> tuple[str, Project]:
+    def _token(self, request: web.Request) -> tuple[str, str]:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme == "Basic":
             token = base64.b64decode(token).decode().partition(":")[2]
         if scheme not in ("Bearer", "Basic") or token not in self.tokens | self.weak_tokens:
             self._fail(401, "Token is invalid, expired, or not supported for this endpoint.")
+        return scheme, token
+
+    def _enter(self, request: web.Request) -> tuple[str, Project]:
+        _, token = self._token(request)
         if token in self.weak_tokens:
             self._fail(403, "Your credentials lack one or more required privilege scopes.")
         project = self.projects.get(f"{request.match_info['workspace']}/{request.match_info['slug']}")
         if project is None:
             self._fail(404, "Repository not found")
         return token, project
+
+    async def _user(self, request: web.Request) -> web.Response:
+        scheme, token = self._token(request)
+        headers = {"X-OAuth-Scopes": "account" if token in self.weak_tokens else "repository"}
+        if scheme == "Bearer":  # an access token is nobody's
+            error = {"type": "error", "error": {"message": "This API is only accessible to users."}}
+            return web.json_response(error, status=403, headers=headers)
+        return web.json_response({"type": "user", "display_name": "Tekton"}, headers=headers)
+
+    async def _shown(self, request: web.Request) -> web.Response:
+        _, project = self._enter(request)
+        return web.json_response({"type": "repository", "full_name": project.path})
 
     def _validate(self, fields: dict[str, Any]) -> None:
         wrong: dict[str, list[str]] = {}

@@ -26,9 +26,15 @@ class BitbucketServer(GitHost):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.weak_tokens: set[str] = set()
+        self.version = "9.4.1"
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/rest/api/latest/projects/{project}/repos/{slug}/commits/{sha}/builds", self._create)]
+        repository = "/rest/api/latest/projects/{project}/repos/{slug}"
+        return [
+            web.post(f"{repository}/commits/{{sha}}/builds", self._create),
+            web.get(repository, self._shown),
+            web.get("/rest/api/latest/application-properties", self._properties),
+        ]
 
     def _fail(self, status: int, message: str, context: str | None = None) -> NoReturn:
         raise ApiFailure(status, {"errors": [{"context": context, "message": message, "exceptionName": None}]})
@@ -42,6 +48,18 @@ class BitbucketServer(GitHost):
         if project is None:
             self._fail(404, f"Repository {path} does not exist.")
         return project
+
+    async def _properties(self, request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").partition(" ")[2]
+        if token and token not in self.tokens | self.weak_tokens:
+            self._fail(401, "You are not permitted to access this resource")
+        headers = {"X-AUSERNAME": "tekton"} if token else {}
+        return web.json_response({"version": self.version, "displayName": "Bitbucket"}, headers=headers)
+
+    async def _shown(self, request: web.Request) -> web.Response:
+        project = self._enter(request)
+        key, _, slug = project.path.partition("/")
+        return web.json_response({"slug": slug, "project": {"key": key}, "archived": project.archived})
 
     async def _create(self, request: web.Request) -> web.Response:
         project, sha = self._enter(request), request.match_info["sha"]

@@ -27,17 +27,23 @@ class Gitea(GitHost):
         super().__init__(**options)
         self.weak_tokens: set[str] = set()
         self.admin_tokens: set[str] = set()
+        self.readers: set[str] = set()  #: tokens of users without write access
         self._ids = itertools.count(1)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/api/v1/repos/{owner}/{repo}/statuses/{sha}", self._create)]
+        repository = "/api/v1/repos/{owner}/{repo}"
+        return [
+            web.post(f"{repository}/statuses/{{sha}}", self._create),
+            web.get(repository, self._shown),
+            web.get("/api/v1/user", self._user),
+        ]
 
     def _fail(self, status: int, message: str) -> NoReturn:
         raise ApiFailure(status, {"message": message, "url": f"{self.url}/api/swagger"})
 
     def _enter(self, request: web.Request) -> tuple[str, Project]:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() not in ("token", "bearer") or token not in self.tokens | self.weak_tokens | self.admin_tokens:
+        if scheme.lower() not in ("token", "bearer") or token not in self._known():
             self._fail(401, "invalid username, password or token")
         if token in self.weak_tokens:
             self._fail(403, "token does not have at least one of required scope(s), required=[write:repository]")
@@ -46,6 +52,23 @@ class Gitea(GitHost):
         if project is None:
             self._fail(404, "The target couldn't be found.")
         return token, project
+
+    def _known(self) -> set[str]:
+        return self.tokens | self.weak_tokens | self.admin_tokens | self.readers
+
+    async def _user(self, request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").partition(" ")[2]
+        if token not in self._known():
+            self._fail(401, "invalid username, password or token")
+        if token not in self.admin_tokens:
+            self._fail(403, "token does not have at least one of required scope(s), required=[read:user]")
+        return web.json_response({"id": 1, "login": "tekton", "is_admin": True})
+
+    async def _shown(self, request: web.Request) -> web.Response:
+        token, project = self._enter(request)
+        permissions = {"admin": token in self.admin_tokens, "push": token not in self.readers, "pull": True}
+        body = {"id": 1, "full_name": project.path, "archived": project.archived, "permissions": permissions}
+        return web.json_response(body)
 
     async def _create(self, request: web.Request) -> web.Response:
         (token, project), sha = self._enter(request), request.match_info["sha"]

@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 
 from listener.demo.kubernetes import discovery
+from listener.demo.kubernetes.access import Access
 from listener.demo.kubernetes.faults import Fault, Faults, Requests, Seen
 from listener.demo.kubernetes.podlogs import LogOptions, PodLogs
 from listener.demo.kubernetes.rbac import Accounts
@@ -56,7 +57,7 @@ class KubernetesApi:
         self.store = Store()
         self.logs = PodLogs(self.store)
         self.faults, self.requests = Faults(), Requests()
-        self.tokens, self.accounts = tokens, Accounts(self.store)
+        self.tokens, self.accounts, self.access = tokens, Accounts(self.store), Access()
         self._snapshots: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()  # of lists whose pages are being read
         self.bookmark_interval, self.streaming_lists = bookmark_interval, streaming_lists
         self._host, self._port = host, port
@@ -151,11 +152,14 @@ class KubernetesApi:
         fixed = discovery.answer(request.path)
         if fixed is not None:
             return _json(fixed)
-        if target.resource == "selfsubjectaccessreviews":
-            return _json(self.accounts.review(_bearer(request), await _body(request)), status=201)
+        if target.resource == "selfsubjectaccessreviews" and self.access.reviews:
+            return _json(self._review(_bearer(request), await _body(request)), status=201)
         if target.resource not in RESOURCES:
             raise StatusError(404, "NotFound", "the server could not find the requested resource", details={})
         self._authenticate(request, target)
+        verb = "get" if target.verb == "log" else target.verb
+        if not self.access.allows(verb, target.resource, target.subresource):
+            raise forbidden(RESOURCES[target.resource], verb, target.namespace)
         match target.verb:
             case "get":
                 return self._get(request, target)
@@ -172,6 +176,14 @@ class KubernetesApi:
                 return _json(stored.object)
             case _:
                 return await self._write(request, target)
+
+    def _review(self, token: str, body: Json) -> Json:
+        """What who comes with ``token`` may do."""
+        if self.accounts.of(token) is not None:
+            return self.accounts.review(token, body)
+        if self.tokens is not None and token not in self.tokens:
+            raise unauthorized()
+        return self.access.review(body)
 
     def _authenticate(self, request: web.Request, target: _Target) -> None:
         if (account := self.accounts.of(_bearer(request))) is not None:
@@ -202,6 +214,10 @@ class KubernetesApi:
         manager = request.headers.get("User-Agent", "demo").partition("/")[0]
         if target.verb == "patch" and request.content_type != "application/merge-patch+json":
             raise StatusError(415, "UnsupportedMediaType", "the body of the request was in an unknown format")
+        if request.query.get("dryRun") == "All":
+            if target.verb == "create":
+                return _json({}, status=201)
+            return _json(self.store.get(resource, namespace, target.name).object)
         body = await _body(request)
         if target.verb == "create" and (resource, target.subresource) == ("serviceaccounts", "token"):
             return _json(self.accounts.issue(namespace, target.name), status=201)

@@ -72,7 +72,7 @@ class Accounts:
             yield from (role.object.get("rules") or ()) if role is not None else ()
 
     def review(self, token: str, body: Json) -> Json:
-        """A SelfSubjectAccessReview's answer."""
+        """A SelfSubjectAccessReview's answer to who has such a token."""
         asked: dict[str, Any] = body.get("spec", {}).get("resourceAttributes") or {}
         account = self.of(token)
         allowed = account is None or self.allows(
