@@ -51,10 +51,11 @@ from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
 from listener.web.app import create_app, stop_streams
-from listener.web.auth import Users
+from listener.web.logins import Logins
 from listener.web.logs import Limits, Streams
+from listener.web.peers import Proxies
 from listener.web.probes import Trouble
-from listener.web.requests import Access
+from listener.web.requests import PEER, Access
 from notifiers.base import Notifier, clock
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Service:
             )
             stack.push_async_callback(self._release)
             self._signer = build_signer(self._settings)
+            self._logins = Logins(users_of(self._settings))
+            stack.callback(self._logins.close)
             self._notifiers = build_notifiers(self._settings)
             stack.push_async_callback(self._close_notifiers)
             self._assemble(cluster)
@@ -152,8 +155,9 @@ class Service:
             reloader=self.reloader,
             recordings=self.recordings,
             streams=self.streams,
+            logins=self._logins,
         )
-        self._access = Access(Users(users_of(settings)), config.default_namespace)
+        self._access = Access(self._logins, config.default_namespace, Proxies(config.trusted_proxies))
         self._app = create_app(
             access=self._access,
             runs=self.runs,
@@ -293,7 +297,7 @@ class Service:
             return
         fresh = await asyncio.to_thread(read_settings, old.path, old.env, kinds=old.kinds)
         new = dataclasses.replace(old, config=fresh.config, kinds=fresh.kinds, environment_user=fresh.environment_user)
-        users, certificates, signer = Users(users_of(new)), _certificates(new), build_signer(new)
+        users, certificates, signer = users_of(new), _certificates(new), build_signer(new)
         notifiers: dict[str, Notifier] = {}
         try:
             for name, host in new.config.hosts.items():
@@ -310,7 +314,8 @@ class Service:
         self.streams.limits = _limits(new.config)
         before, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
-        self._access.users, self._access.default_namespace = users, new.config.default_namespace
+        self._logins.users, self._access.default_namespace = users, new.config.default_namespace
+        self._access.proxies = Proxies(new.config.trusted_proxies)
         self._signer, self._router = signer, self._route(new, notifiers, signer)
         await self.reporter.reconfigure(self._router, notifiers, workers=_workers(new), runs=lambda: self.runs)
         self._consider_recordings()
@@ -385,7 +390,7 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         _ACCESS.info(
-            "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path), response.status,
+            "%s %s %s %d %d bytes %.3f s", request.get(PEER) or request.remote, request.method, scrubbed(request.rel_url.raw_path), response.status,
             response.body_length, time,
         )  # fmt: skip
 
