@@ -51,6 +51,7 @@ from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
 from listener.web.app import create_app, stop_streams
+from listener.web.connections import Connections, most_connections
 from listener.web.logins import Logins
 from listener.web.logs import Limits, Streams
 from listener.web.peers import Proxies
@@ -233,18 +234,25 @@ class Service:
             self._app,
             handle_signals=False,
             handler_cancellation=True,
-            access_log_class=AccessLog,
-            logger=_SERVER,
             shutdown_timeout=1.0,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+        assert runner.server is not None  # noqa: S101 - for the type checker: it is set up
+        self.connections = Connections(
+            runner.server,
+            most=lambda: most_connections(self.streams.limits.streams),
+            access_log=AccessLog,
+            logger=_SERVER,
+        )
         try:
-            await site.start()
+            listening = await asyncio.get_running_loop().create_server(
+                self.connections, settings.host, settings.port, backlog=1024
+            )
         except OSError as error:
             raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from None
-        self.port = runner.addresses[0][1]
+        stack.callback(listening.close)
+        self.port = listening.sockets[0].getsockname()[1]
         log.info("listening on http://%s:%d", settings.host, self.port)
 
     # Running

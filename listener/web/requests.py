@@ -33,7 +33,7 @@ class Access:
 
 
 ACCESS: Final = web.AppKey("access", Access)
-PEER: Final = "peer"  #: in a request: the client's address, which is not the proxy's
+PEER: Final = web.RequestKey("peer", str)  #: in a request: the client's address, which is not the proxy's
 
 
 def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str, str] | None = None) -> NoReturn:
