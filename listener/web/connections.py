@@ -35,6 +35,7 @@ _FULL: Final = (
     b'Content-Length: 42\r\nConnection: close\r\n\r\n{"message": "too many connections; retry"}'
 )
 _LEAST: Final = 64
+_CONTINUE: Final = "100-continue"
 
 
 async def secure(_: web.Request, response: web.StreamResponse) -> None:
@@ -101,6 +102,9 @@ class Connections:
             return await self._answer(request)
         self._stop_waiting(connection)
         try:
+            if request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
+                # aiohttp would repeat it in its answer, and stumble over what is no text.
+                return web.Response(status=417, text="only 100-continue can be expected here\n", headers=HEADERS)
             return await self._answer(request)
         finally:
             if connection in self._all:

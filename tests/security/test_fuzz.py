@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote_from_bytes
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from listener.service import Service
@@ -212,7 +212,7 @@ async def target(scene: Scene) -> AsyncIterator[Target]:
         assert await target.healthy()
         assert not len(service.streams)
         assert target.statuses[0] < target.statuses.total() / 2, "most of it is answered"
-        assert len(target.statuses) > 2
+        assert len(target.statuses) > 1
 
 
 async def test_point_12_any_path_and_query(target: Target) -> None:
@@ -239,6 +239,7 @@ async def test_point_09_any_authorization(target: Target) -> None:
 
 async def test_point_12_any_method_and_header(target: Target) -> None:
     @examples(100)
+    @example(b"GET", b"/health", [b"Expect: \xff"], b"")  # aiohttp repeats it in its answer
     @given(
         METHOD,
         st.sampled_from([b"/health", b"/readyz", b"/metrics", b"/runs", b"/logs/x?wait=0"]),
