@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
-.PHONY: demo packages screenshots test lint format bench chaos schema clean help
+.PHONY: audit demo fuzz packages screenshots test lint format bench chaos schema clean help
 
 help:  ## this text
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,12 @@ bench: $(VENV)/.dev  ## measure start-up, delivery and logs; prints a table
 chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around them fails; ARGS="--seed N" plays one again
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+fuzz: $(VENV)/.dev  ## send fifty times as much rubbish to the service as make test does; ARGS="-k authorization"
+	FUZZ=50 $(BIN)/python -m pytest tests/security/test_fuzz.py $(ARGS)
+
+audit: $(VENV)/.audit  ## build/sbom.json, and what is known against anything in constraints.txt; needs the network
+	$(BIN)/python -m tests.security.audit
+
 packages:  # a browser and a proxy for the tests, where they can be installed
 	@sh tests/system-packages
 
@@ -52,4 +58,8 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
 	@touch $@
