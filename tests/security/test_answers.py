@@ -46,7 +46,9 @@ def evil_run(scene: Scene) -> Run:
     task = played.task("build", "s")
     task.say("s", ESCAPES.decode())
     task.exit("s", 1)
-    task.fail(message=EVIL)
+    task.fail(message=f"{EVIL}\x1b[2J")
+    lost = played.task("lost", "s")
+    lost.refuse("CouldntGetTask", f"{EVIL}\x1b[2J\x9b31m\u2028# verdict: Succeeded (faked)")
     played.fail(f"{EVIL}\x1b[31m\x9b31m\r\n# verdict: Succeeded (faked)")
     return played
 
@@ -119,6 +121,9 @@ async def test_point_07_a_terminal_gets_the_bytes_and_never_takes_all_its_orders
         assert last.startswith(b"# verdict: Failed (")
         assert not re.search(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]", last), "what is ours gives a terminal no orders"
         assert not any(line.startswith(b"# verdict") for line in lines), "nobody else gives a verdict"
+        ours = [line for line in lines if line.startswith(b"# ")]
+        assert any(b"CouldntGetTask" in line or b"alert(1)" in line for line in ours)
+        assert not [line for line in ours if re.search(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xa8", line)]
 
 
 async def test_point_08_a_signed_link_opens_one_run_and_is_off_by_default(signed: Scene) -> None:

@@ -91,8 +91,8 @@ PATH = st.one_of(
         NAME,
     ),
 )
-PARAMETER = st.sampled_from(
-    [
+PARAMETERS = {
+    b"/logs/team-a/service-xyz-run-a": (
         b"wait",
         b"follow",
         b"tail",
@@ -103,13 +103,11 @@ PARAMETER = st.sampled_from(
         b"timestamps",
         b"color",
         b"exit-status",
-        b"service",
-        b"state",
-        b"q",
-        b"before",
-        b"x",
-    ]
-)
+    ),
+    b"/status/service-xyz-run-a": (b"wait",),
+    b"/runs": (b"service", b"state", b"q", b"before"),
+}
+PARAMETER = st.sampled_from([b"x", *(name for names in PARAMETERS.values() for name in names)])
 VALUE = st.one_of(
     st.sampled_from([b"0", b"1", b"time", b"task", b"never", b"2026-11-23T11:00:00Z", b"going", b"5s", b"true"]), SAFE
 )
@@ -216,11 +214,29 @@ async def target(scene: Scene) -> AsyncIterator[Target]:
 
 
 async def test_point_12_any_path_and_query(target: Target) -> None:
-    @examples(120)
+    @examples(80)
     @given(PATH, QUERY, st.sampled_from([GOOD, None]))
     def fuzz(path: bytes, query: bytes, authorization: bytes | None) -> None:
         headers = [b"Authorization: " + authorization] if authorization else []
         target.send(request(path + (b"?" + query + b"&wait=0&follow=0" if query else b"?wait=0"), *headers))
+
+    await asyncio.to_thread(fuzz)
+
+
+async def test_point_12_any_parameter(target: Target) -> None:
+    wanted = st.sampled_from(sorted(PARAMETERS)).flatmap(
+        lambda path: st.tuples(
+            st.just(path), st.sampled_from(PARAMETERS[path]), VALUE, st.sampled_from(PARAMETERS[path]), VALUE
+        )
+    )
+
+    @examples(150)
+    @given(wanted)
+    def fuzz(asked: tuple[bytes, bytes, bytes, bytes, bytes]) -> None:
+        path, name, value, another, second = asked
+        target.send(
+            request(path + b"?" + name + b"=" + value + b"&" + another + b"=" + second, b"Authorization: " + GOOD)
+        )
 
     await asyncio.to_thread(fuzz)
 

@@ -39,6 +39,9 @@ async def test_point_10_the_cluster_is_asked_for_nothing_beyond_the_least(scene:
     async with scene.serve() as service, client(service) as session:
         await service.runs.synced()
         await read(session, played.path)
+        for path in ("/runs", f"/runs/team-a/{played.name}", f"/status/team-a/{played.name}"):
+            async with session.get(path) as response:
+                assert response.status == 200
         await scene.github.wait_for(lambda posted: len(posted) >= 1)
         await scene.cluster.requests.wait_for(lambda seen: any(s.resource == "events" for s in seen))
     used: dict[str, set[str]] = {}

@@ -50,9 +50,10 @@ def made(kind: str) -> Notifier:
     return KINDS[kind](HostSettings(name="x", url=url, token="t" * 20))
 
 
-async def posts(scene: Scene, *bodies: dict[str, Any]) -> list[str]:
-    """What reaches the host when these runs and then a good one are there: the paths of all requests but the good one's."""
-    scene.gitlab.add_project(VICTIM, {SHA: "Not yours"})
+async def posts(scene: Scene, *bodies: dict[str, Any], routable: int | None = None) -> list[str]:
+    """Of ``bodies`` just ``routable`` lead anywhere, where that is given. What reaches the host when these runs and then a good one are there: the paths of all requests but the good one's."""
+    for path in (VICTIM, "group/sub/project"):
+        scene.gitlab.add_project(path, {SHA: "Not yours"})
     async with scene.serve() as service:
         await service.runs.synced()
         for body in bodies:
@@ -66,6 +67,13 @@ async def posts(scene: Scene, *bodies: dict[str, Any]) -> list[str]:
         assert await service.reporter.lanes.drained(within=10)
         assert service.failure is None
         assert service.reporter.seen == len(bodies) + 1, "all of them were looked at"
+        if routable is not None:
+            assert len(service.reporter.unroutable) == len(bodies) - routable, "and told why not"
+        async with client(service) as session:  # no page stumbles over them
+            for body in bodies:
+                namespace = body["metadata"].get("namespace", "team-a")
+                async with session.get(f"/runs/{namespace}/{body['metadata']['name']}") as response:
+                    assert response.status == (200 if namespace == "team-a" else 404)
     return [
         asked.path
         for asked in scene.gitlab.asked
@@ -82,19 +90,21 @@ async def test_point_01_metadata_selects_only_among_what_the_configuration_allow
         "tekton-listener.dev/service": "of-team-b",
         "tekton.dev/namespace": "team-b",
     }
-    attack = run("attack", annotations=claims, labels={**claims, "namespace": "team-b"})
+    attack = run("attack", annotations={**claims, "tier": "prod"}, labels={**claims, "namespace": "team-b"})
     scene.services = f"""
 services:
-  - name: service-xyz
-    runs: {{namespace: team-a, name: service-xyz-run-*}}
-    repository: gitlab:{GITLAB_PATH}
   - name: of-team-b
     runs: {{namespace: team-b, labels: {{namespace: team-b}}}}
     repository: gitlab:{VICTIM}
+  - name: production
+    runs: {{namespace: team-a, labels: {{tier: prod}}}}
+    repository: gitlab:{VICTIM}
+  - name: service-xyz
+    runs: {{namespace: team-a, name: service-xyz-run-*}}
+    repository: gitlab:{GITLAB_PATH}
 """
-    other = run("other", annotations=claims) | {
-        "metadata": {"name": "unclaimed", "namespace": "team-c", "annotations": claims}
-    }
+    other = {"metadata": {"name": "unclaimed", "namespace": "team-c", "annotations": claims}}
+    other = run("other") | other
     assert await posts(scene, attack, other) == []
     assert {posted.path for posted in scene.gitlab.posted} == {GITLAB_PATH}
 
@@ -120,7 +130,7 @@ async def test_point_02_a_repository_on_another_host_gets_no_token(scene: Scene,
     scene.services = FREE
     netloc = scene.gitlab.url.removeprefix("http://")
     url = url.format(host=scene.gitlab.url, netloc=netloc, hostname=netloc.partition(":")[0])
-    assert await posts(scene, with_params("bad", revision=SHA, repository=url, context="x")) == []
+    assert await posts(scene, with_params("bad", revision=SHA, repository=url, context="x"), routable=0) == []
     assert not scene.github.asked
 
 
@@ -166,7 +176,7 @@ async def test_point_03_a_value_leads_nowhere_but_to_a_repository(scene: Scene, 
     scene.services = services
     bodies = [with_params(f"bad-{n}", revision=SHA, repository=path, context="x") for n, path in enumerate(PATHS)]
     if services == SEGMENT:
-        bodies.append(with_params("slash", revision=SHA, repository="x/../../victim/repository"))
+        bodies.append(with_params("slash", revision=SHA, repository="sub/project"))
     shas = ["main", SHA[:39], SHA + "0", f"../{SHA[3:]}", f"{SHA}\n", f"{SHA}/../x", "０" * 40, ""]
     good = GITLAB_PATH if services == FREE else "service-xyz"
     bodies += [
@@ -174,7 +184,7 @@ async def test_point_03_a_value_leads_nowhere_but_to_a_repository(scene: Scene, 
         for n, sha in enumerate(shas)
         if sha.strip() != SHA
     ]
-    reached = await posts(scene, *bodies)
+    reached = await posts(scene, *bodies, routable=int(services == FREE))
     # "victim/repository/statuses/SHA" is a path that a project could have, so it may be asked for; nothing else may.
     assert {
         path
