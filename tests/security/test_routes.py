@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from listener.cluster.names import is_name, is_namespace
+from listener.config_checks import BUILT_IN
 from listener.template import Template
 from notifiers.base import CommitStatus, HostSettings, Notifier, Outcome, PermanentError
 from notifiers.registry import discover
@@ -20,7 +21,7 @@ from tests.scene import GITLAB_PATH, SHA, Scene, client
 from tests.security.wire import ask, request
 
 VICTIM = "victim/repository"
-KINDS = discover()
+KINDS = discover(only=set(BUILT_IN))
 FREE = f"""
 services:
   - name: free
