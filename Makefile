@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
-.PHONY: demo packages screenshots test lint format bench chaos e2e schema clean help
+.PHONY: audit bench chaos clean demo e2e format fuzz help lint packages schema screenshots test
 
 help:  ## this text
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,12 @@ chaos: $(VENV)/.dev  ## five minutes of three replicas while everything around t
 e2e: $(VENV)/.dev  ## the whole service against the cluster that KUBECONFIG names, see CONTRIBUTING.md
 	$(BIN)/python -m pytest e2e $(ARGS)
 
+fuzz: $(VENV)/.dev  ## send fifty times as much rubbish to the service as make test does; ARGS="-k authorization"
+	FUZZ=50 $(BIN)/python -m pytest tests/security/test_fuzz.py $(ARGS)
+
+audit: $(VENV)/.audit  ## build/sbom.json, and what is known against anything in constraints.txt; needs the network
+	$(BIN)/python -m tests.security.audit
+
 packages:  # a browser and a proxy for the tests, where they can be installed
 	@sh tests/system-packages
 
@@ -57,4 +63,8 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
 	@touch $@

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +14,8 @@ from typing import Final, Protocol
 from listener.cluster.client import Cluster, own_namespace
 from listener.cluster.lease import Leases, Times
 from listener.config import Config, Host, Place, Receiver, auth_from_environment, load, read_secret
+from listener.config import User as UserEntry
+from listener.config_htpasswd import read_htpasswd
 from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS
 from listener.config_problems import ConfigError, Problem
 from listener.links import Signer, keys_of
@@ -22,7 +24,7 @@ from listener.logs.archive_folder import FolderStore
 from listener.logs.archive_store import Store
 from listener.reporting.pacing import Pace
 from listener.reporting.traces import Traces
-from listener.web.auth import User
+from listener.web.auth import User, Users
 from notifiers.base import HostSettings, Notifier
 from notifiers.registry import discover, known_kinds
 from notifiers.reports import CommitStatus, Message
@@ -130,22 +132,39 @@ def _host_settings(name: str, receiver: Receiver, settings: Settings) -> HostSet
     )
 
 
-def users_of(settings: Settings) -> list[User]:
-    """The users of the configuration and of the environment. Raises ``StartError`` for an unreadable password file."""
+def users_of(settings: Settings) -> Users:
+    """The users of the configuration, of its htpasswd files and of the environment. Raises ``StartError`` for a password or a file
+    that cannot be read, and for a name that is there twice."""
     users = []
+    named = {user.name for user in settings.config.users}
     for user in settings.config.users:
         try:
+            if user.htpasswd_file is not None:
+                users += _listed_users(settings.folder / user.htpasswd_file, user, named)
+                continue
             if user.password_file is not None:
                 password = read_secret(settings.folder / user.password_file)
             else:
                 password = settings.env[user.password_env or ""]
         except (OSError, ValueError, KeyError) as error:
-            raise StartError(f"password of user {user.name}: {error}") from None
-        users.append(User(user.name, password.encode(), frozenset(user.namespaces)))
+            raise StartError(f"password of user {user.name or user.htpasswd_file}: {error}") from None
+        users.append(User(user.name or "", password.encode(), frozenset(user.namespaces)))
     if settings.environment_user is not None:
         name, password = settings.environment_user
         users.append(User(name, password.encode(), frozenset({"*"})))
-    return users
+    try:
+        return Users(users)
+    except ValueError as error:
+        raise StartError(f"users: {error}; AUTH_USERNAME and every htpasswd file count") from None
+
+
+def _listed_users(path: Path, entry: UserEntry, named: Collection[str | None]) -> list[User]:
+    """The users of an htpasswd file that ``entry`` stands for."""
+    wanted = [
+        one for one in read_htpasswd(path) if one.name == entry.name or (entry.name is None and one.name not in named)
+    ]
+    namespaces = frozenset(entry.namespaces)
+    return [User(one.name, one.hash, namespaces, hashed=True, cost=one.cost) for one in wanted]
 
 
 def build_signer(settings: Settings) -> Signer | None:
@@ -243,7 +262,7 @@ def _cloud_store(place: Place, settings: Settings) -> Store:
 def files_of(settings: Settings) -> list[Path]:
     """The files that the configuration names, and itself: when one of them changes, it is time to read it again."""
     config, folder = settings.config, settings.folder
-    names = [user.password_file for user in config.users]
+    names = [user.password_file or user.htpasswd_file for user in config.users]
     for host in config.hosts.values():
         names += [host.token_file, host.private_key_file, host.ca_file]
     for channel in config.channels.values():

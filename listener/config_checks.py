@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from listener.config_htpasswd import WEAKEST, HtpasswdError, read_htpasswd
 from listener.config_logs import CA_FILE, DEFAULT_ARCHIVE, PATHS, PLAIN, SECRETS, Place
 from listener.config_model import Channel, Config, Host, Leases, Receiver, Service, User
 from listener.config_problems import Problem, did_you_mean
@@ -170,10 +171,15 @@ class Checks:
         seen: set[str] = set()
         for number, user in self._parts.users.items():
             where = ("users", number)
-            if user.name in seen:
+            if user.name is not None and user.name in seen:
                 self._problem((*where, "name"), f"user {user.name} is there twice")
-            seen.add(user.name)
-            self._one_of(where, "password_file", user.password_file, "password_env", user.password_env)
+            seen.add(user.name or "")
+            if user.htpasswd_file is None:
+                if user.name is None:
+                    self._problem(where, "name is missing")
+                self._one_of(where, "password_file", user.password_file, "password_env", user.password_env)
+            elif user.password_file or user.password_env:
+                self._problem((*where, "htpasswd_file"), "give a password or htpasswd_file, not both")
 
     def _check_host(self, name: str, host: Host) -> None:
         where = ("hosts", name)
@@ -320,6 +326,8 @@ class Checks:
         for number, user in self._parts.users.items():
             if user.password_file:
                 self._check_secret(("users", number, "password_file"), user.password_file)
+            if user.htpasswd_file:
+                self._check_htpasswd(("users", number), user, user.htpasswd_file)
         for name, host in self._parts.hosts.items():
             if host.token_file:
                 self._check_secret(("hosts", name, "token_file"), host.token_file)
@@ -344,6 +352,29 @@ class Checks:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._problem(where, f"{name}: {reason}", "mount the secret there, or correct the path")
+
+    def _check_htpasswd(self, where: tuple[str | int, ...], user: User, name: str) -> None:
+        spot = (*where, "htpasswd_file")
+        try:
+            entries = read_htpasswd(self._document.path.parent / name)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._problem(spot, f"{name}: {reason}", "mount the file there, or correct the path")
+            return
+        except HtpasswdError as error:
+            for line, words in error.problems:
+                self._problem(spot, f"{name}:{line}: {words}" if line else f"{name}: {words}")
+            return
+        if user.name is not None and all(entry.name != user.name for entry in entries):
+            self.warn((*where, "name"), f"{name} has no user {user.name}: nobody can log in by that name")
+        weak = [entry for entry in entries if entry.cost < WEAKEST]
+        if weak:
+            what = f"{name}:{weak[0].line}: a hash of cost {weak[0].cost} can be guessed fast by whoever gets the file"
+            self.warn(
+                spot,
+                what,
+                f"htpasswd -B -C 12 FILE NAME makes one of 12; {len(weak)} of {len(entries)} are below {WEAKEST}",
+            )
 
     def _check_key(self, where: tuple[str | int, ...], name: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -107,6 +108,16 @@ def _user_name(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("not an address or network, for example 10.0.0.7 or 10.42.0.0/16") from None
+    if not network.prefixlen:
+        raise ValueError("that is everybody, and then anybody could claim any address; name the proxies' own network")
+    return str(network)
+
+
 def _environment_name(text: str) -> str:
     if not _ENVIRONMENT_NAME.fullmatch(text):
         raise ValueError("not the name of an environment variable")
@@ -123,12 +134,22 @@ Text = Annotated[str, Field(min_length=1)]
 class User(Model):
     """One who may read logs and states."""
 
-    name: Annotated[str, AfterValidator(_user_name)] = Field(description="The user name of HTTP Basic authentication.")
+    name: Annotated[str, AfterValidator(_user_name)] | None = Field(
+        None,
+        description="The user name of HTTP Basic authentication. With htpasswd_file it may be left out: all users of the file.",
+    )
     password_file: Text | None = Field(
         None, description="File that holds the password. Relative to this file's folder."
     )
     password_env: EnvironmentName | None = Field(
         None, description="Environment variable that holds the password, instead of password_file."
+    )
+    htpasswd_file: Text | None = Field(
+        None,
+        description=(
+            "Instead of a password: an htpasswd file with bcrypt hashes (htpasswd -B), read again when it changes. With a name:"
+            " this one user of the file; without: all users of the file that no other entry names."
+        ),
     )
     namespaces: Annotated[
         tuple[Annotated[str, AfterValidator(_namespace_or_all)], ...], Field(min_length=1, strict=False)
@@ -327,6 +348,13 @@ class Config(Model):
     users: Annotated[tuple[User, ...], Field(strict=False)] = Field(
         (),
         description="Who may read logs. AUTH_USERNAME and AUTH_PASSWORD in the environment add one for all namespaces.",
+    )
+    trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)] = Field(
+        (),
+        description=(
+            "Addresses or networks of the ingress or load balancer in front, for example 10.42.0.0/16: only from these"
+            " X-Forwarded-For is believed, when failed logins are counted for each client."
+        ),
     )
     hosts: dict[str, Host] = Field(default_factory=dict, description="Git hosts by a name of your choice.")
     channels: dict[str, Channel] = Field(

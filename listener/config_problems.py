@@ -6,6 +6,7 @@ Turns pydantic's findings into the words of YAML. No ``input_value=``, no class 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -26,7 +27,7 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line is not None else self.file
         what = f"{self.field}: {self.message}" if self.field else self.message
-        return f"{place}: {what} ({self.hint})" if self.hint else f"{place}: {what}"
+        return without_tokens(f"{place}: {what} ({self.hint})" if self.hint else f"{place}: {what}")
 
 
 class ConfigError(Exception):
@@ -43,6 +44,17 @@ class Positions(Protocol):
     def problem(self, where: tuple[str | int, ...], message: str, hint: str = "") -> Problem: ...
 
     def keys(self, where: tuple[str | int, ...]) -> list[str]: ...
+
+
+# What tokens of Git hosts look like. Now and then one is put where the name of its file or variable should be.
+_TOKEN: Final = re.compile(
+    r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|gl[a-z]{2,5}-[-\w.]{16,}|AT(?:BB|ATT|CTT)\w[-\w=]{15,}|[0-9a-f]{40,}|[A-Za-z0-9]{52,})"
+)
+
+
+def without_tokens(text: str) -> str:
+    """``text`` without what looks like a token: messages stand in logs and on ``/readyz``."""
+    return _TOKEN.sub("[a token?]", text)
 
 
 _EXPECTED: Final = {

@@ -19,6 +19,7 @@ import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import unquote
 
 from listener.cluster.names import Key
 from listener.cluster.objects import parse_time
@@ -29,6 +30,8 @@ _EXPIRY: Final = struct.Struct(">Q")
 _EXPIRY_BYTES: Final = 5  # seconds since 1970 fit for 34,000 years
 _MAC_BYTES: Final = 16
 _TOKEN_LENGTH: Final = (_EXPIRY_BYTES + _MAC_BYTES) * 4 // 3  # base64 without padding
+_TOKEN: Final = re.compile(r"[-\w=]+", re.ASCII)
+_SLASH: Final = re.compile(r"(/|%2f)", re.IGNORECASE)
 # Also where a proxy has put something before it, or somebody a slash too many.
 _IN_PATH: Final = re.compile(rf"^/+s/+[^/]*|/s/[-\w=]{{{_TOKEN_LENGTH}}}(?![^/])", re.ASCII)
 
@@ -80,8 +83,22 @@ def keys_of(text: str) -> list[str]:
 
 
 def scrubbed(path: str) -> str:
-    """A request's path as it may stand in a log."""
-    return _IN_PATH.sub("/s/…", path)
+    """A request's path, as it was sent, as it may stand in a log."""
+    shown = _IN_PATH.sub("/s/…", path)
+    return _without_encoded(shown) if "%" in shown else shown
+
+
+def _without_encoded(path: str) -> str:
+    """As ``scrubbed``, where some of it is percent-encoded: ``/%73/TOKEN`` is ``/s/TOKEN`` to whoever answers it."""
+    parts = _SLASH.split(path)  # each second one is a slash
+    said = [unquote(part) for part in parts]
+    first = True
+    for place in range(0, len(parts) - 2, 2):
+        token = said[place + 2]
+        if said[place] == "s" and (first or (len(token) == _TOKEN_LENGTH and _TOKEN.fullmatch(token))):
+            parts[place + 2] = "…"
+        first = first and not said[place]
+    return "".join(parts)
 
 
 def _parts(token: str) -> tuple[bytes, bytes] | None:

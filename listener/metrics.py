@@ -18,6 +18,7 @@ from listener.logs.recordings import Recordings
 from listener.reload import Reloader
 from listener.reporting.lane import Delivery
 from listener.reporting.reporter import Reporter
+from listener.web.logins import Logins
 
 _RESULTS: Final = ("delivered", "already_there", "retry", "permanent", "elsewhere", "late")  # see ``Delivery``
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -35,6 +36,7 @@ class Metrics:
         reloader: Reloader,
         recordings: Recordings,
         streams: Sized,
+        logins: Logins,
     ) -> None:
         """``streams``: the log streams that are open."""
         self._registry, self._reporter = CollectorRegistry(), reporter
@@ -53,6 +55,7 @@ class Metrics:
         )
         self._registry.register(_State(runs, reporter, leases, reloader))
         self._registry.register(_Logs(recordings, streams))
+        self._registry.register(_Logins(logins))
 
     def delivered(self, delivery: Delivery) -> None:
         """Count one delivery's end."""
@@ -161,6 +164,19 @@ class _Logs:
         yield _gauge("archive_ill", "1 while logs cannot be archived", int(recordings.problem is not None))
         yield _counter("logs_archived", "Finished logs put into the archive", recordings.kept)
         yield _counter("log_archive_failures", "Finished logs that could not be archived", recordings.not_kept)
+
+
+class _Logins:
+    """Who did not get in."""
+
+    def __init__(self, logins: Logins) -> None:
+        self._logins = logins
+
+    def collect(self) -> Iterable[Metric]:
+        yield _counter("logins_failed", "Logins with wrong credentials", self._logins.failed)
+        yield _counter(
+            "logins_throttled", "Logins that were not looked at after too many failures", self._logins.throttled
+        )
 
 
 def _by_host(name: str, what: str) -> GaugeMetricFamily:

@@ -57,10 +57,12 @@ from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
 from listener.web.about import run_of
 from listener.web.app import create_app, stop_streams
-from listener.web.auth import Users
+from listener.web.connections import Connections, most_connections
+from listener.web.logins import Logins
 from listener.web.logs import Limits, Streams
+from listener.web.peers import Proxies
 from listener.web.probes import Trouble
-from listener.web.requests import Access
+from listener.web.requests import PEER, Access
 from notifiers.base import Notifier, clock
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,8 @@ class Service:
             )
             stack.push_async_callback(self._release)
             self._signer = build_signer(self._settings)
+            self._logins = Logins(users_of(self._settings))
+            stack.callback(self._logins.close)
             self._notifiers = build_notifiers(self._settings)
             stack.push_async_callback(self._close_notifiers)
             self._assemble(cluster)
@@ -164,8 +168,9 @@ class Service:
             reloader=self.reloader,
             recordings=self.recordings,
             streams=self.streams,
+            logins=self._logins,
         )
-        self._access = Access(Users(users_of(settings)), config.default_namespace)
+        self._access = Access(self._logins, config.default_namespace, Proxies(config.trusted_proxies))
         self._app = create_app(
             access=self._access,
             runs=self.runs,
@@ -243,18 +248,25 @@ class Service:
             self._app,
             handle_signals=False,
             handler_cancellation=True,
-            access_log_class=AccessLog,
-            logger=_SERVER,
             shutdown_timeout=1.0,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+        assert runner.server is not None  # noqa: S101 - for the type checker: it is set up
+        self.connections = Connections(
+            runner.server,
+            most=lambda: most_connections(self.streams.limits.streams),
+            access_log=AccessLog,
+            logger=_SERVER,
+        )
         try:
-            await site.start()
+            listening = await asyncio.get_running_loop().create_server(
+                self.connections, settings.host, settings.port, backlog=1024
+            )
         except OSError as error:
             raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from None
-        self.port = runner.addresses[0][1]
+        stack.callback(listening.close)
+        self.port = listening.sockets[0].getsockname()[1]
         log.info("listening on http://%s:%d", settings.host, self.port)
 
     # Running
@@ -308,7 +320,7 @@ class Service:
             return
         fresh = await asyncio.to_thread(read_settings, old.path, old.env, kinds=old.kinds)
         new = dataclasses.replace(old, config=fresh.config, kinds=fresh.kinds, environment_user=fresh.environment_user)
-        users, certificates, signer = Users(users_of(new)), _certificates(new), build_signer(new)
+        users, certificates, signer = users_of(new), _certificates(new), build_signer(new)
         notifiers: dict[str, Notifier] = {}
         try:
             before = receivers_of(old.config)
@@ -326,7 +338,8 @@ class Service:
         self.streams.limits = _limits(new.config)
         replaced, self._notifiers = self._notifiers, notifiers
         self._settings, self._certificates = new, certificates
-        self._access.users, self._access.default_namespace = users, new.config.default_namespace
+        self._logins.users, self._access.default_namespace = users, new.config.default_namespace
+        self._access.proxies = Proxies(new.config.trusted_proxies)
         self._signer, self._router = signer, self._route(new, notifiers, signer)
         await self.reporter.reconfigure(self._router, notifiers, workers=_workers(new), runs=lambda: self.runs)
         self._consider_recordings()
@@ -403,7 +416,7 @@ class AccessLog(AbstractAccessLogger):
         run = run_of(request)
         with about(run=run) if run is not None else contextlib.nullcontext():
             _ACCESS.info(
-                "%s %s %s %d %d bytes %.3f s", request.remote, request.method, scrubbed(request.rel_url.raw_path),
+                "%s %s %s %d %d bytes %.3f s", request.get(PEER) or request.remote, request.method, scrubbed(request.rel_url.raw_path),
                 response.status, response.body_length, time,
             )  # fmt: skip
 

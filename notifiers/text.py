@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# With the marks that turn the direction of writing: a text that holds one can be shown as another one.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
 _ELLIPSIS: Final = "…"
 _SHA: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

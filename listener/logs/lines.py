@@ -19,7 +19,9 @@ _ESCAPES: Final = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     rb"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # OSC and other strings: titles, links
     rb"|\x1b[ -/]*[0-~]?"  # character sets, single shifts, and what is left of a broken one
+    rb"|\xc2[\x80-\x9f]"  # one character (C1) that stands for an escape and another one; as a byte alone it is none in UTF-8
 )
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class Lines:
@@ -96,6 +98,11 @@ def prefixed(lines: bytes, prefix: bytes, *, times: bool = False) -> bytes:
     if times:
         return body.replace(b"\n", b"\n" + prefix)[1:] + b"\n"
     return _LINE_START.sub(b"\n" + prefix.replace(b"\\", b"\\\\"), body)[1:] + b"\n"
+
+
+def words(text: str) -> str:
+    """``text`` on one line for lines of our own: what a run says of itself must not speak to a terminal."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def without_escapes(lines: bytes) -> bytes:

@@ -23,6 +23,7 @@ from listener.cluster.names import Key
 from listener.cluster.objects import Attempt, Child, PipelineRun, Pod, TaskRun
 from listener.cluster.runs import Runs
 from listener.cluster.summary import RunSummary, summarize, task_labels
+from listener.logs.lines import words
 from listener.logs.pod import PodRecorder, failure_of
 from listener.logs.spool import Source, Spool
 
@@ -229,7 +230,7 @@ class Recorder:
         if number is None:
             number = self._notes[source] = self.spool.source(source)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-        self.spool.note(number, f"{now} {' '.join(text.split())}\n".encode())
+        self.spool.note(number, f"{now} {words(text)}\n".encode())
 
     def _tell_of(self, label: str, text: str, *, task: str = "") -> None:
         self.tell(Source(label, note=True, pipeline_task=task), text)

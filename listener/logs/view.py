@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from listener.logs.lines import prefixed, split_time, without_escapes
+from listener.logs.lines import prefixed, split_time, without_escapes, words
 from listener.logs.spool import End, Frame, Source
 
 PASSING: Final = "# ... "  #: begins each line that passes the time and is not part of the log
@@ -90,12 +90,12 @@ def ndjson(frame: Frame, source: Source, view: View, offset: int) -> tuple[bytes
 
 def passing(what: str, view: View) -> bytes:
     """A line that passes the time: what is being waited for. Not part of the log; no offset counts it."""
-    words = " ".join(what.split())
-    return _ENCODER.encode({"waiting": words}) + b"\n" if view.ndjson else f"{PASSING}{words}\n".encode()
+    said = words(what)
+    return _ENCODER.encode({"waiting": said}) + b"\n" if view.ndjson else f"{PASSING}{said}\n".encode()
 
 
 def verdict(end: End, view: View) -> bytes:
     """The last line."""
     if view.ndjson:
         return _ENCODER.encode({"verdict": end.verdict, "sentence": end.sentence, "reason": end.reason or None}) + b"\n"
-    return f"# verdict: {end.verdict} ({' '.join(end.sentence.split())})\n".encode()
+    return f"# verdict: {end.verdict} ({words(end.sentence)})\n".encode()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from listener.cluster.objects import PipelineRun
 from listener.config import Config, Service
@@ -249,8 +249,9 @@ def _commit_places(run: PipelineRun, repository: str) -> list[tuple[str, str]]:
     places += [(f"annotations.{name}", run.annotations[name]) for name in COMMIT_LABELS if name in run.annotations]
     places += [(f"results.{name}", run.results[name]) for name in COMMIT_RESULTS if name in run.results]
     # The provenance names the commit that the *pipeline* came from: the right one only if it lives in this repository.
-    source = urlsplit(run.provenance_uri.removeprefix("git+")).path.strip("/").removesuffix(".git")
-    if run.provenance_sha and source.casefold() == repository.casefold():
+    source = _split(run.provenance_uri.removeprefix("git+"))
+    path = source.path.strip("/").removesuffix(".git") if source is not None else ""
+    if run.provenance_sha and path.casefold() == repository.casefold():
         places.append(("status.provenance", run.provenance_sha))
     return places
 
@@ -292,10 +293,20 @@ def _path_of(text: str, *, host_url: str | None, host: str) -> str:
     if "://" not in text:
         return text.removesuffix(".git")
     base = urlsplit((host_url or "").rstrip("/"))
-    given = urlsplit(text)
+    given = _split(text)
+    if given is None:
+        raise _NoRouteError(f"repository {text[:200]!r} is not a URL")
     if (given.scheme, given.netloc) != (base.scheme, base.netloc) or not given.path.startswith(f"{base.path}/"):
         raise _NoRouteError(f"repository {text[:200]!r} is not on host {host} ({host_url})")
     return given.path.removeprefix(base.path).strip("/").removesuffix(".git")
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of a URL that a run brings; None for what is none."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
 
 
 def _repository(text: str) -> _Repository:

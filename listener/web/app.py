@@ -13,7 +13,7 @@ from listener.cluster.objects import Condition, PipelineRun, TaskRun
 from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin, RunSummary
 from listener.links import Signer
-from listener.web import about, logs, pages, probes, readers, requests, run_list, static_files, status
+from listener.web import about, connections, logs, pages, probes, readers, requests, run_list, static_files, status
 from listener.web.probes import Trouble
 from listener.web.requests import Access
 from listener.web.summaries import Summaries
@@ -39,6 +39,7 @@ def create_app(
     """The application with all its routes. ``describe``: which service claims a run, and its commits with links to them;
     ``signer``: what checks signed links, asked each time."""
     app = web.Application(client_max_size=_MAX_BODY, middlewares=[about.about_run])
+    app.on_response_prepare.append(connections.secure)
     app[requests.ACCESS] = access
     app[status.RUNS] = runs
     app[status.PAST] = past

@@ -42,7 +42,8 @@ async def reader_of(request: web.Request) -> Reader:
     """Who asks for the run that the path names; else 401, 400, 404 or 410."""
     token = request.match_info.get("token")
     if token is None:
-        return Reader(key_of(request), user_of(request).name)
+        user = await user_of(request)
+        return Reader(key_of(request, user), user.name)
     key = Key(request.match_info["namespace"], request.match_info["run"])
     signer = request.app[SIGNER]()
     if signer is None or not is_namespace(key.namespace) or not is_name(key.name):

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from aiohttp import web
 
 from listener.cluster.names import Key, is_name, is_namespace
-from listener.web.auth import CHALLENGE, User, Users
+from listener.web.auth import CHALLENGE, User
+from listener.web.logins import BusyError, Logins, ThrottledError, WrongError
+from listener.web.peers import Proxies
 
 _DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,7}(?:\.\d{1,3})?)s?)?")
 MAX_WAIT: Final = 24 * 3600.0
@@ -25,11 +27,13 @@ MAX_WAIT: Final = 24 * 3600.0
 class Access:
     """Who may ask, and what a short path means; both may change while the service runs."""
 
-    users: Users
+    logins: Logins
     default_namespace: str | None
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 ACCESS: Final = web.AppKey("access", Access)
+PEER: Final = web.RequestKey("peer", str)  #: in a request: the client's address, which is not the proxy's
 
 
 def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str, str] | None = None) -> NoReturn:
@@ -37,17 +41,26 @@ def refuse(kind: type[web.HTTPException], message: str, *, headers: Mapping[str,
     raise kind(text=json.dumps({"message": message}) + "\n", content_type="application/json", headers=headers)
 
 
-def user_of(request: web.Request) -> User:
-    """The authenticated user, or 401 with a challenge."""
-    user = request.app[ACCESS].users.authenticate(request.headers.get("Authorization"))
-    if user is None:
+async def user_of(request: web.Request) -> User:
+    """The authenticated user; or 401 with a challenge, 429 after too many wrong ones."""
+    access = request.app[ACCESS]
+    forwarded = request.headers.getall("X-Forwarded-For", ())
+    peer = access.proxies.client(request.remote, forwarded)
+    request[PEER] = peer
+    try:
+        return await access.logins.login(
+            request.headers.get("Authorization"), peer=peer, forwarded=bool(forwarded) and peer == request.remote
+        )
+    except WrongError:
         refuse(web.HTTPUnauthorized, "give a user name and password (HTTP Basic)", headers=CHALLENGE)
-    return user
+    except ThrottledError as error:
+        refuse(web.HTTPTooManyRequests, str(error), headers={"Retry-After": str(error.seconds)})
+    except BusyError:
+        refuse(web.HTTPServiceUnavailable, "too many logins at once; try again", headers={"Retry-After": "2"})
 
 
-def key_of(request: web.Request) -> Key:
-    """The run that the path names, if the user may know of it; else 401, 400 or 404."""
-    user = user_of(request)
+def key_of(request: web.Request, user: User) -> Key:
+    """The run that the path names, if the user may know of it; else 400 or 404."""
     name = request.match_info["run"]
     namespace = request.match_info.get("namespace") or request.app[ACCESS].default_namespace
     if not namespace:

@@ -76,7 +76,7 @@ class Listed:
 
 async def runs_page(request: web.Request) -> web.Response:
     """The list."""
-    user = user_of(request)
+    user = await user_of(request)
     check_parameters(request, {"service": "a name", "state": ", ".join(_STATES), "q": "text", "before": "a time"})
     wanted = Wanted(*(request.query.get(name, "")[:_LONGEST] for name in ("service", "state", "q", "before")))
     if wanted.state and wanted.state not in _STATES:

@@ -17,7 +17,7 @@ from aiohttp import web
 from listener.cluster.names import Key
 from listener.cluster.objects import Condition, PipelineRun
 from listener.cluster.runs import Runs
-from listener.web.requests import check_parameters, condition_json, key_of, not_found, refuse, seconds_of
+from listener.web.requests import check_parameters, condition_json, key_of, not_found, refuse, seconds_of, user_of
 
 RUNS: Final = web.AppKey("runs", Runs)
 #: How a run ended that is no longer in the cluster, or None where nobody knows.
@@ -29,7 +29,7 @@ _APPEAR: Final = 60.0  # seconds that a run which does not exist yet is waited f
 async def status(request: web.Request) -> web.Response:
     """The handler of both path forms."""
     check_parameters(request, {"wait": "seconds, or 30m"})
-    key = key_of(request)
+    key = key_of(request, await user_of(request))
     asked = seconds_of(request, "wait")
     wait, patience = (_DEFAULT_WAIT, 0.0) if asked is None else (asked, min(asked, _APPEAR))
     runs = request.app[RUNS]

@@ -82,6 +82,10 @@ def test_weak_keys_are_refused(text: str) -> None:
         (f"/listener/s/{token()}/runs/ci/x", "/listener/s/…/runs/ci/x"),
         ("/runs/s/service-xyz-run-1", "/runs/s/service-xyz-run-1"),
         ("/runs/ci/x", "/runs/ci/x"),
+        (f"/%73/{token()}/runs/ci/x", "/%73/…/runs/ci/x"),
+        (f"/listener%2Fs%2f{token()}/runs/ci/%78", "/listener%2Fs%2f…/runs/ci/%78"),
+        (f"/x/%73/%{ord(token()[0]):x}{token()[1:]}", "/x/%73/…"),
+        ("/runs/%73/service-xyz-run-1", "/runs/%73/service-xyz-run-1"),
     ],
 )
 def test_a_link_is_not_shown_in_a_log(path: str, shown: str) -> None:

@@ -18,6 +18,7 @@ from listener.log_context import about, fields
 from listener.logs.archive_store import step
 from listener.web.about import about_run
 from listener.web.auth import Users
+from listener.web.logins import Logins
 from listener.web.requests import ACCESS, Access
 from notifiers.base import HostSettings
 from notifiers.blocking import Workers
@@ -111,7 +112,7 @@ async def test_lines_that_are_written_while_a_run_is_asked_for_name_it() -> None
         return web.json_response(dict(fields()))
 
     app = web.Application(middlewares=[about_run])
-    app[ACCESS] = Access(Users([]), "team-a")
+    app[ACCESS] = Access(Logins(Users([])), "team-a")
     app.add_routes([web.get("/logs/{namespace}/{run}", tell), web.get("/status/{run}", tell), web.get("/runs", tell)])
     async with TestServer(app) as server, ClientSession(server.make_url("/")) as session:
         for path, run in (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from listener.logs.spool import Source
 
-ESCAPE = re.compile(rb"\x1b\[[0-9;]*m")
+ESCAPE = re.compile(rb"\x1b\[[0-9;]*m|\xc2[\x80-\x9f]")
 
 TIMES = st.sampled_from(
     [

@@ -153,7 +153,7 @@ def test_nothing_gets_no_prefix() -> None:
         (b"\x1b(Bsgr0 \x1b7\x1b8\x1b=\x1bcreset\n", b"sgr0 reset\n"),
         (b"\x1bPq#0\x1b\\sixel\n", b"sixel\n"),
         (b"cut \x1b[\nnext \x1b]0;tit\nlast \x1b\n", b"cut \nnext 0;tit\nlast \n"),
-        (b"\x9b \xc2\x9b caf\xc3\xa9 [31m\n", b"\x9b \xc2\x9b caf\xc3\xa9 [31m\n"),
+        (b"\x9b \xc2\x9b31m caf\xc3\xa9 \xc5\x9b [31m\n", b"\x9b 31m caf\xc3\xa9 \xc5\x9b [31m\n"),
     ],
 )
 def test_escape_sequences_are_taken_off_and_nothing_else(line: bytes, plain: bytes) -> None:
