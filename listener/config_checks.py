@@ -246,22 +246,15 @@ class Checks:
         self._check_fallbacks(where, service)
         for field in ("name", "commit", "ref", "context", "target_url", "environment", "environment_url"):
             self._check_capture((*where, field), getattr(service, field) or "", captures=captures)
-        self._check_reports(where, service, captures=captures)
+        self._check_reports(where, service)
 
-    def _check_reports(self, where: tuple[str | int, ...], service: Service, *, captures: bool) -> None:
-        texts: dict[tuple[str | int, ...], str | None] = {
-            ("description",): service.description,
-            ("comment", "text"): service.comment.text if service.comment else None,
-        }
+    def _check_reports(self, where: tuple[str | int, ...], service: Service) -> None:
         for number, rule in enumerate(service.notify):
             spot = (*where, "notify", number)
-            texts[("notify", number, "text")] = rule.text
             if rule.channel not in self._parts.channel_names:
                 known = ", ".join(self._parts.channel_names) or "none"
                 hint = did_you_mean(rule.channel, self._parts.channel_names) or f"channels: has {known}"
                 self._problem((*spot, "channel"), f"no channel {rule.channel}", hint)
-        for at, text in texts.items():
-            self._check_capture((*where, *at), text or "", captures=captures)
         if service.environment_url and not service.environment:
             self._problem((*where, "environment_url"), "there is no environment", "name it with environment:")
         if service.optional_tasks and "tasks" not in service.report:

@@ -7,6 +7,7 @@ and kubelet write then. What a test does not do does not happen.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, Final
 
 from listener.demo.kubernetes import KubernetesApi
@@ -26,14 +27,34 @@ def condition(status: str, reason: str, message: str = "") -> Json:
 class Run:
     """One PipelineRun. It is there, and running, once it is made."""
 
-    def __init__(self, cluster: KubernetesApi, name: str = "service-xyz-run-a", *, namespace: str = NAMESPACE) -> None:
+    def __init__(
+        self,
+        cluster: KubernetesApi,
+        name: str = "service-xyz-run-a",
+        *,
+        namespace: str = NAMESPACE,
+        params: Mapping[str, str] | None = None,
+        pipeline: str = "",
+        started: str = "",
+        **meta: Any,
+    ) -> None:
+        """``params``: its commit, for example; ``pipeline``: Tekton's label; ``started``: a time, else now; ``meta``: of its metadata."""
         self.cluster, self.name, self.namespace = cluster, name, namespace
         self.tasks: list[Task] = []
         self._children: list[Json] = []
         self._skipped: list[Json] = []
         self.uid: str = cluster.create(
             "pipelineruns",
-            {"metadata": {"name": name, "namespace": namespace}, "status": {"startTime": now()}},
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": namespace,
+                    "labels": {"tekton.dev/pipeline": pipeline} if pipeline else {},
+                    **meta,
+                },
+                "spec": {"params": [{"name": key, "value": value} for key, value in (params or {}).items()]},
+                "status": {"startTime": started or now()},
+            },
         )["metadata"]["uid"]
         self.move("Unknown", "Running")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ _READERS: Final = 4
 _TRIES: Final = 8
 _PAUSE: Final = (0.5, 30.0)  # seconds after the first failure, and at most
 _MAX_WAITING: Final = 20_000
+_MAX_GONE: Final = 2_000
 _STATES: Final = {
     "waiting": Outcome.RUNNING,
     "running": Outcome.RUNNING,
@@ -72,9 +74,12 @@ class Tasks:
         """``on_read`` hears of a run whose tasks are known anew; it must be quick."""
         self._read, self._on_read = read, on_read
         self._states: dict[str, dict[str, TaskState]] = {}
+        self._gone: OrderedDict[str, dict[str, TaskState]] = OrderedDict()
         self._wanted: dict[str, PipelineRun] = {}  # by UID, to be read
         self._reading: set[str] = set()
         self._woken = asyncio.Event()
+        self.idle = asyncio.Event()  #: set while nothing is wanted and nothing is being read
+        self.idle.set()
 
     def look(self, run: PipelineRun) -> None:
         """Read the tasks of ``run``, soon. With too many waiting the oldest wish is dropped; its run's next change brings it again."""
@@ -82,16 +87,25 @@ class Tasks:
         self._wanted[run.uid] = run
         if len(self._wanted) > _MAX_WAITING:
             del self._wanted[next(iter(self._wanted))]
+        self.idle.clear()
         self._woken.set()
 
     def of(self, uid: str) -> dict[str, TaskState]:
         """The states of a run's tasks by their names in the pipeline; none where they were not read yet."""
-        return self._states.get(uid, {})
+        return self._states.get(uid) or self._gone.get(uid, {})
 
     def forget(self, uid: str) -> None:
-        """The run is gone."""
-        self._states.pop(uid, None)
+        """The run is gone. What its tasks were is known for a while yet: how they ended may have to be told."""
+        if (states := self._states.pop(uid, None)) is not None:
+            self._gone[uid] = states
+            if len(self._gone) > _MAX_GONE:
+                self._gone.popitem(last=False)
         self._wanted.pop(uid, None)
+        self._rest()
+
+    def _rest(self) -> None:
+        if not self._wanted and not self._reading:
+            self.idle.set()
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -111,6 +125,7 @@ class Tasks:
                 await self._look(run)
             finally:
                 self._reading.discard(run.uid)
+                self._rest()
                 if run.uid in self._wanted:
                     self._woken.set()
 
