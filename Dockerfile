@@ -12,7 +12,7 @@
 FROM python:3.13.15-slim-bookworm AS build
 
 # Extras of pyproject.toml, with commas.
-ARG EXTRAS=archive
+ARG EXTRAS=archive,chat,tracing
 
 # For what is installed, and for what builds it (in pip's words since 25.3).
 ENV PIP_CONSTRAINT=/src/constraints.txt \

@@ -91,6 +91,9 @@ class Reporter:
             traces=traces,
         )
         self.unroutable: dict[str, Unroutable] = {}  #: by UID: runs that a service claims but that lead nowhere
+        self._untold: dict[
+            str, PipelineRun
+        ] = {}  # those of them whose Event is another replica's to write, or nobody's yet
         self.seen = 0  #: runs seen, each once
         self._router, self._on_delivery = router, on_delivery
         self._guarded: dict[str, PipelineRun] = {}  # by run UID: those whose finalizer is our business
@@ -163,6 +166,8 @@ class Reporter:
         await self.lanes.reconsider()
         for run in list(self._guarded.values()):
             self._guard(run)
+        for run in list(self._untold.values()):
+            self._tell_unroutable(run)
 
     async def all_known(self) -> None:
         """Every run has been seen: what is news, compared with the runs before, can be told only now."""
@@ -185,7 +190,7 @@ class Reporter:
             self._complain(run, routed)
             routed = ()
         else:
-            self.unroutable.pop(run.uid, None)
+            self._is_routable(run.uid)
         lanes = _lanes_of(routed)
         if self._traces is not None:
             self._traces.routed()
@@ -214,7 +219,7 @@ class Reporter:
             self.lanes.offer(key, target, run, known=records.get(key.digest) if records else None, home=home)
 
     def _gone(self, run: PipelineRun, before: Mapping[LaneKey, Target], *, unseen: bool) -> None:
-        self.unroutable.pop(run.uid, None)
+        self._is_routable(run.uid)
         self._unguard(run.uid)
         # Who looks after a run knows how it ended, and takes the finalizer off only when that was said. What we know of one that
         # vanished unseen may be older than that.
@@ -293,8 +298,19 @@ class Reporter:
         self.unroutable[run.uid] = why
         with about(run=str(run.key)):
             log.info("%s: not reported, service %s: %s", run.key, why.service, why.reason)
-        if self._permit(str(run.key)) > clock():
+        self._untold[run.uid] = run
+        self._tell_unroutable(run)
+
+    def _tell_unroutable(self, run: PipelineRun) -> None:
+        """As an Event on the run, by the replica whose run it is."""
+        why = self.unroutable.get(run.uid)
+        if why is not None and self._permit(str(run.key)) > clock():
+            del self._untold[run.uid]
             self.events.tell(run, "CommitStatusUnroutable", f"service {why.service}: {why.reason}")
+
+    def _is_routable(self, uid: str) -> None:
+        self.unroutable.pop(uid, None)
+        self._untold.pop(uid, None)
 
     # Finalizers
 

@@ -320,6 +320,13 @@ async def test_a_run_that_leads_nowhere_says_so_too(scene: Scene) -> None:
         assert "main" in event["message"]
 
 
+async def test_with_leases_it_is_told_by_who_takes_the_shard_later(scene: Scene) -> None:
+    scene.services += "\nleases: {namespace: ops}\n"
+    start(scene.cluster, "a", "succeeded", sha="main")  # known before the Lease is taken
+    async with scene.serve():
+        await told(scene, "a", "CommitStatusUnroutable")
+
+
 # 22
 
 

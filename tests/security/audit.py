@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[2]
 BUILD: Final = ROOT / "build"
 CANARY: Final = "urllib3==1.26.4\n"  # CVE-2021-33503 and others
 SERVICES: Final = ("pypi", "osv")
-SHIPPED: Final = ".[archive]"
+SHIPPED: Final = ".[archive,chat,tracing]"
 FINE, VULNERABLE, UNKNOWN = 0, 1, 2
 
 
