@@ -17,8 +17,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
-from aiohttp.http_exceptions import HttpProcessingError
 
 from listener.assembly import (
     Settings,
@@ -43,9 +41,9 @@ from listener.cluster.reflector import Change
 from listener.cluster.runs import Runs
 from listener.cluster.summary import Origin, RunSummary
 from listener.config import Config
-from listener.links import PREFIX, Signer, scrubbed
-from listener.log_context import about
-from listener.logs.recordings import Recordings, Room
+from listener.links import PREFIX, Signer
+from listener.logs.recording import Room
+from listener.logs.recordings import Recordings
 from listener.logs.stream import Logs
 from listener.logs.tail import LogTail
 from listener.metrics import Metrics
@@ -55,14 +53,14 @@ from listener.reporting.ledger import CHECK, STATUS
 from listener.reporting.reporter import Reporter
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.shards import Shards
-from listener.web.about import run_of
+from listener.web.access_log import SERVER, AccessLog
 from listener.web.app import create_app, stop_streams
 from listener.web.connections import Connections, most_connections
 from listener.web.logins import Logins
 from listener.web.logs import Limits, Streams
 from listener.web.peers import Proxies
 from listener.web.probes import Trouble
-from listener.web.requests import PEER, Access
+from listener.web.requests import Access
 from notifiers.base import Notifier, clock
 
 log = logging.getLogger(__name__)
@@ -70,8 +68,6 @@ log = logging.getLogger(__name__)
 _PATIENCE: Final = 60.0  # seconds for the runs of all namespaces to be known before those of some are reported
 _NOTING: Final = 2.0  # seconds, at least, for noting what was delivered at the end
 _RELEASE: Final = 3.0  # seconds for giving the Leases back
-_ACCESS: Final = logging.getLogger("listener.access")
-_SERVER: Final = logging.getLogger("listener.http")
 
 
 class Service:
@@ -257,7 +253,7 @@ class Service:
             runner.server,
             most=lambda: most_connections(self.streams.limits.streams),
             access_log=AccessLog,
-            logger=_SERVER,
+            logger=SERVER,
         )
         try:
             listening = await asyncio.get_running_loop().create_server(
@@ -406,25 +402,3 @@ def _certificates(settings: Settings) -> dict[str, Signature]:
         for name, receiver in receivers_of(settings.config).items()
         if receiver.ca_file
     }
-
-
-class AccessLog(AbstractAccessLogger):
-    """One line per request, without query strings, for these may carry what must not be logged; paths as they were sent, for they may
-    hold newlines otherwise."""
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        run = run_of(request)
-        with about(run=run) if run is not None else contextlib.nullcontext():
-            _ACCESS.info(
-                "%s %s %s %d %d bytes %.3f s", request.get(PEER) or request.remote, request.method, scrubbed(request.rel_url.raw_path),
-                response.status, response.body_length, time,
-            )  # fmt: skip
-
-
-def _is_no_quotation(record: logging.LogRecord) -> bool:
-    """What is wrong with a malformed request is said with a piece of it, and that may be a password or a signed link. The access log has
-    it anyway."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-_SERVER.addFilter(_is_no_quotation)

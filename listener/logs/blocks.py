@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from listener.logs.recordings import Recording
+from listener.logs.recording import Recording
 from listener.logs.view import View, ndjson, text
 
 _RENDERED: Final = 4  # blocks kept per recording

@@ -20,7 +20,8 @@ from listener.cluster.names import Key
 from listener.cluster.objects import PipelineRun
 from listener.cluster.runs import Runs
 from listener.logs.blocks import START, Block, Place, block, tail_of
-from listener.logs.recordings import Recording, Recordings, RefusedError
+from listener.logs.recording import Recording, RefusedError
+from listener.logs.recordings import Recordings
 from listener.logs.spool import End
 from listener.logs.view import View, passing, verdict
 

@@ -15,7 +15,7 @@ from listener.cluster.names import Key, is_name, is_namespace
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.summary import task_labels
 from listener.logs.lines import without_escapes
-from listener.logs.recordings import RefusedError
+from listener.logs.recording import RefusedError
 from listener.logs.stream import CutError, Logs
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ from aiohttp import web
 from listener.cluster import events
 from listener.config import Config
 from listener.logs.lines import Lines
-from listener.service import AccessLog, Service
+from listener.service import Service
 from listener.web import connections
+from listener.web.access_log import AccessLog
 from listener.web.connections import Connections
 from tests.logs.reading import read, reading, serving
 from tests.pipeline import Run

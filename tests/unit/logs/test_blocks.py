@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from listener.cluster.names import Key
 from listener.logs.blocks import START, Block, Place, block, tail_of
-from listener.logs.recordings import Recording
+from listener.logs.recording import Recording
 from listener.logs.spool import Frame, Source, Spool
 from listener.logs.view import View, text
 from tests.unit.logs.printed import LINE, SOURCES, Line, sent
