@@ -69,6 +69,11 @@ class LaneKey(NamedTuple):
     aspect: str = STATUS
 
     @property
+    def is_state(self) -> bool:
+        """The commit shows it: it is no comment, label, deployment or message."""
+        return self.aspect in (STATUS, CHECK, TASK, TASK_CHECK)
+
+    @property
     def digest(self) -> str:
         """As it is written on runs; that of a status is what it was before there was anything else."""
         parts = self if self.aspect else self[:4]

@@ -347,20 +347,23 @@ class Reporter:
 
     def _delivered(self, delivery: Delivery) -> None:
         host, run, lane = delivery.lane.host, delivery.run, delivery.lane
+        what = delivery.state if lane.is_state else f"{lane.aspect} ({delivery.state})"
         match delivery.result:
             case "delivered" | "already_there":
-                log.info("%s: %s shows %s on %s@%s", run.key, host, delivery.state, lane.repository, lane.sha[:8])
+                verb = "shows" if lane.is_state else "was told by"
+                log.info("%s: %s %s %s on %s@%s", run.key, host, verb, what, lane.repository, lane.sha[:8])
                 record = Record(delivery.state, delivery.memo)
                 self.ledger.note(run, lane, record, final=delivery.final)
             case "permanent":
-                log.error("%s: %s refused %s for good: %s", run.key, host, delivery.state, delivery.error)
-                self.events.tell(run, "CommitStatusRefused", f"{host}, {lane.repository}: {self._why(delivery)}")
+                log.error("%s: %s refused %s for good: %s", run.key, host, what, delivery.error)
+                where = f"{host}, {lane.repository}" if lane.is_state else f"{host}, {lane.repository}, {lane.aspect}"
+                self.events.tell(run, "CommitStatusRefused", f"{where}: {self._why(delivery)}")
             case "elsewhere":
                 log.info("%s: %s is next after %s: %s", run.key, self._next(delivery), lane.repository, delivery.error)
             case "late":
                 log.info("%s: left to the replica that holds its shard now: %s", run.key, delivery.error)
             case _:
-                log.warning("%s: %s did not take %s, will try again: %s", run.key, host, delivery.state, delivery.error)
+                log.warning("%s: %s did not take %s, will try again: %s", run.key, host, what, delivery.error)
                 if delivery.attempts == _MANY:
                     told = f"{host} has not taken it {_MANY} times, trying on: {delivery.error}"
                     self.events.tell(run, "CommitStatusDelayed", told)
