@@ -63,6 +63,10 @@ def breaks(run: Run, said: str = "src/main.c:12:5: error: expected ';'\n") -> Ru
     return run
 
 
+def ended_long_ago(scene: Scene, run: Run) -> None:
+    scene.cluster.patch("pipelineruns", "team-a", run.name, {"status": {"completionTime": "2020-01-01T00:00:00Z"}})
+
+
 async def everything_said(scene: Scene, service: Service) -> None:
     """The service has seen all there is in the cluster, and all that is to be told has been told and noted."""
     changed = asyncio.Event()
@@ -131,14 +135,25 @@ async def test_what_a_chat_was_told_is_not_told_again_after_a_restart(scene: Sce
 
 async def test_who_switches_messages_on_is_not_flooded_with_runs_of_long_ago(scene: Scene, chat: Chat) -> None:
     services(scene, "notify: [{channel: chat, on: finished}]")
-    old = begin(scene, "old")
-    breaks(old)
-    scene.cluster.patch("pipelineruns", "team-a", old.name, {"status": {"completionTime": "2020-01-01T00:00:00Z"}})
+    ended_long_ago(scene, breaks(begin(scene, "old")))
     breaks(begin(scene, "new"))
     async with scene.serve() as service:
         await everything_said(scene, service)
         assert [message.subject for message in chat.messages] == ["team-a/service-xyz-run-new"]
     assert len(scene.gitlab.statuses(GITLAB_PATH, SHA, CONTEXT)) == 1, "of statuses the younger run's rules"
+
+
+async def test_what_is_news_is_told_when_all_runs_are_known_whichever_was_listed_first(
+    scene: Scene, chat: Chat
+) -> None:
+    services(scene, "notify: [{channel: chat, on: fixed}]")
+    passes(begin(scene, "a-new", creationTimestamp="2026-11-25T10:00:02Z"))
+    breaks(begin(scene, "z-old", creationTimestamp="2026-11-25T10:00:01Z"))
+    async with scene.serve() as service:
+        await everything_said(scene, service)
+    assert [(message.data["event"], message.subject) for message in chat.messages] == [
+        ("fixed", "team-a/service-xyz-run-a-new")
+    ]
 
 
 async def test_a_chat_that_is_down_holds_up_no_status_and_hears_of_it_later(scene: Scene, chat: Chat) -> None:
@@ -358,13 +373,30 @@ async def test_the_sentence_may_be_ones_own(scene: Scene) -> None:
 
 async def test_channels_come_and_go_with_the_configuration(scene: Scene, chat: Chat) -> None:
     services(scene, "notify: []")
+    ended_long_ago(scene, breaks(begin(scene, "old")))
     async with scene.serve() as service:
-        breaks(begin(scene, "before", creationTimestamp="2026-11-25T10:00:01Z"))
         await everything_said(scene, service)
         assert not chat.messages
         services(scene, "notify: [{channel: chat, on: failed}]")
         scene.write_config()
         await service._reload()
-        breaks(begin(scene, "after", sha=SHA, creationTimestamp="2026-11-25T10:00:02Z"))
         await everything_said(scene, service)
-    assert {message.subject for message in chat.messages} >= {"team-a/service-xyz-run-after"}
+        breaks(begin(scene, "after"))
+        await everything_said(scene, service)
+        services(scene, "notify: []")
+        scene.write_config()
+        await service._reload()
+        breaks(begin(scene, "last"))
+        await everything_said(scene, service)
+    assert [message.subject for message in chat.messages] == ["team-a/service-xyz-run-after"]
+
+
+async def test_a_replica_reads_no_tasks_of_runs_that_another_one_reports(scene: Scene) -> None:
+    services(scene, "report: tasks")
+    scene.services += "\nleases: {namespace: ops, duration: 600, renew_deadline: 300, retry_period: 1}\n"
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 600, "renewTime": "2026-11-25T10:00:00.000000Z"}
+    scene.cluster.create("leases", {"metadata": {"name": "tekton-listener-00", "namespace": "ops"}, "spec": spec})
+    passes(begin(scene))
+    async with scene.serve(grace=0.1) as service:
+        await everything_said(scene, service)
+        assert scene.cluster.requests.count(verb="list", resource="taskruns") == 0
