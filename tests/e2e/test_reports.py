@@ -14,6 +14,7 @@ from listener.demo.githost import HostFault
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.service import Service
+from tests import runs
 from tests.app_key import APP, key
 from tests.pipeline import Run
 from tests.scene import GITHUB_PATH, GITLAB_PATH, SHA, Scene
@@ -337,6 +338,23 @@ async def test_an_app_reports_check_runs_with_the_compilers_words_at_their_lines
     assert (found["path"], found["start_line"]) == ("src/main.c", 12)
     assert "expected ';'" in str(checks[CONTEXT].summary)
     assert not github.posted, "no statuses beside them"
+
+
+async def test_a_check_run_is_queued_then_in_progress_then_done_where_a_status_would_only_be_pending(
+    scene: Scene,
+) -> None:
+    services(scene, "report: checks", repository=f"github:{GITHUB_PATH}")
+    async with as_app(scene) as github, scene.serve() as service:
+        said = []
+        runs.start(scene.cluster, "a", None)
+        for state in ("running", "succeeded", ""):
+            await everything_said(scene, service)
+            (check,) = github.checks.latest(GITHUB_PATH, SHA)
+            said.append((check.status, check.conclusion))
+            if state:
+                runs.move(scene.cluster, "a", state)
+    assert said == [("queued", None), ("in_progress", None), ("completed", "success")]
+    assert len(github.checks.of(GITHUB_PATH, SHA)) == 1
 
 
 async def until(condition: Callable[[], bool], host: GitHub) -> None:
