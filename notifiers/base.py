@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from notifiers.reports import CommitStatus, Message, Outcome
 
@@ -104,6 +104,10 @@ def for_ever() -> float:
     return math.inf
 
 
+#: What every Git host takes.
+STATUSES: Final[frozenset[type[CommitStatus]]] = frozenset({CommitStatus})
+
+
 class Notifier(ABC):
     """Delivers reports to one host.
 
@@ -164,8 +168,11 @@ class Notifier(ABC):
     async def close(self) -> None:
         """Let requests in flight end, within the request timeout, and free threads and connections."""
 
-    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
-        """For ``tekton-listener doctor``: what the host says of the token, and of each of ``repositories`` (checked paths).
+    async def examine(
+        self, repositories: Sequence[str], *, reports: frozenset[type[CommitStatus]] = STATUSES
+    ) -> Sequence[Finding]:
+        """For ``tekton-listener doctor``: what the host says of the token, and of each of ``repositories`` (checked paths); ``reports``: what the
+        configuration would send to this host.
 
         Reads only, changes nothing, bounded like ``deliver``. Nothing to tell by default. Need not raise; ``NotifierError`` is understood.
         """

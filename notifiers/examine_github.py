@@ -7,21 +7,33 @@ that whoever gets one has what is needed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
-from notifiers.base import Finding
+from notifiers.base import STATUSES, Finding
 from notifiers.examine import Answer, Get, examined, repository, token, unclear, unseen
 from notifiers.examine_gitlab import expiry
+from notifiers.reports import Comment, CommitStatus, Deployment, Labels
 
 _SCOPE: Final = "give the token 'repo:status' (classic) or 'Commit statuses: write' (fine-grained)"
 _PUSH: Final = "give the token's user write access to the repository"
-_APP: Final = "give the App the permission 'Commit statuses: write'; the owners of its installations have to accept it"
+_ACCEPT: Final = "the owners of its installations have to accept it"
+_PERMISSIONS: Final = {
+    "checks": "'Checks: write'",
+    "deployments": "'Deployments: write'",
+    "pull_requests": "'Pull requests: write'",
+    "statuses": "'Commit statuses: write'",
+}
+_SCOPE_MORE: Final = (
+    "give the token 'repo', or the fine-grained permissions 'Pull requests: write' and 'Deployments: write'"
+)
 _ENOUGH: Final = frozenset({"repo", "repo:status"})
 
 
-async def examine(host: str, get: Get, repositories: Sequence[str]) -> list[Finding]:
-    """With a token."""
+async def examine(
+    host: str, get: Get, repositories: Sequence[str], *, reports: Collection[type[CommitStatus]] = STATUSES
+) -> list[Finding]:
+    """With a token; ``reports``: what is to be written with it."""
     scopes: list[str] | None = None
 
     async def who() -> list[Finding]:
@@ -34,6 +46,7 @@ async def examine(host: str, get: Get, repositories: Sequence[str]) -> list[Find
         else:
             scopes = [scope.strip() for scope in said.split(",") if scope.strip()]
             found.append(_classic(scopes))
+            found += _beyond(scopes, reports)
         if ends := answer.headers.get("github-authentication-token-expiration"):
             found.append(expiry(ends))
         return found
@@ -52,17 +65,26 @@ async def examine(host: str, get: Get, repositories: Sequence[str]) -> list[Find
 
 
 async def examine_app(
-    host: str, app: Callable[[], Awaitable[Answer]], get: Get, repositories: Sequence[str]
+    host: str,
+    app: Callable[[], Awaitable[Answer]],
+    get: Get,
+    repositories: Sequence[str],
+    *,
+    needed: Collection[str] = ("statuses",),
 ) -> list[Finding]:
-    """With an App: ``app`` asks who it is."""
+    """With an App: ``app`` asks who it is; ``needed``: what it is to write, in the words of GitHub's API."""
 
     async def who() -> list[Finding]:
         answer = await app()
-        level = answer.part("permissions").get("statuses")
+        granted = answer.part("permissions")
         name = answer.text("name") or "the App"
-        if level == "write":
-            return [token("ok", f"{name}: the key is accepted, 'Commit statuses: write'")]
-        return [token("problem", f"{name}: the key is accepted, but 'Commit statuses: write' is missing", _APP)]
+        missing = [_PERMISSIONS[what] for what in sorted(needed) if granted.get(what) != "write"]
+        if not missing:
+            names = ", ".join(_PERMISSIONS[what] for what in sorted(needed))
+            return [token("ok", f"{name}: the key is accepted, {names}")]
+        verb = "is" if len(missing) == 1 else "are"
+        advice = f"give the App the permission {' and '.join(missing)}; {_ACCEPT}"
+        return [token("problem", f"{name}: the key is accepted, but {' and '.join(missing)} {verb} missing", advice)]
 
     async def one(path: str) -> Finding:
         answer = await get(f"/repos/{path}", path)
@@ -80,6 +102,20 @@ def _trouble(path: str, answer: Answer, advice: str) -> Finding | None:
     if answer.data.get("archived") is True:
         return repository(path, "problem", "the repository is archived and takes no statuses", "unarchive it")
     return None
+
+
+def _beyond(scopes: list[str], reports: Collection[type[CommitStatus]]) -> list[Finding]:
+    """What a classic token lacks for reports that are more than a status."""
+    needed: dict[str, set[str]] = {}
+    if Deployment in reports:
+        needed["deployments"] = {"repo", "repo_deployment"}
+    if Comment in reports or Labels in reports:
+        needed["comments and labels"] = {"repo", "public_repo"}
+    return [
+        token("problem", f"{what} need the scope {' or '.join(sorted(enough))}, which is missing", _SCOPE_MORE)
+        for what, enough in needed.items()
+        if not enough & set(scopes)
+    ]
 
 
 def _classic(scopes: list[str]) -> Finding:

@@ -36,6 +36,7 @@ from notifiers.answers import (
     trouble_of,
 )
 from notifiers.base import (
+    STATUSES,
     CommitStatus,
     Finding,
     HostSettings,
@@ -206,10 +207,14 @@ class GitHubNotifier(Notifier):
         self._unfinished.forget(status)
         return receipt
 
-    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+    async def examine(
+        self, repositories: Sequence[str], *, reports: frozenset[type[CommitStatus]] = STATUSES
+    ) -> Sequence[Finding]:
         if self._app is None:
-            return await examine_github.examine(self._host, self._get, repositories)
-        return await examine_github.examine_app(self._host, self._app.itself, self._get, repositories)
+            return await examine_github.examine(self._host, self._get, repositories, reports=reports)
+        needed = {"statuses"} if CommitStatus in reports else set()
+        needed.update(name for report in reports & _WAYS.keys() for name in _WAYS[report].permissions)
+        return await examine_github.examine_app(self._host, self._app.itself, self._get, repositories, needed=needed)
 
     async def close(self) -> None:
         await self._workers.close()

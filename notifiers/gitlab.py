@@ -22,6 +22,7 @@ from gitlab.v4.objects import Project
 from notifiers import examine_gitlab, gitlab_comments, gitlab_deployments, gitlab_labels
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
+    STATUSES,
     CommitStatus,
     Finding,
     HostSettings,
@@ -143,7 +144,9 @@ class GitLabNotifier(Notifier):
         self._unfinished.forget(status)
         return receipt
 
-    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+    async def examine(
+        self, repositories: Sequence[str], *, reports: frozenset[type[CommitStatus]] = STATUSES
+    ) -> Sequence[Finding]:
         return await examine_gitlab.examine(self._host, self._get, repositories)
 
     async def close(self) -> None:

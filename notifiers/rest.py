@@ -17,6 +17,7 @@ import requests
 
 from notifiers.answers import CREATED, check_place, error_of, hostname, rate_limit, trouble_of
 from notifiers.base import (
+    STATUSES,
     CommitStatus,
     Finding,
     HostSettings,
@@ -131,7 +132,9 @@ class RestNotifier(Notifier):
             lambda login, session: self._send(login, session, post), repository=status.repository, until=until
         )
 
-    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+    async def examine(
+        self, repositories: Sequence[str], *, reports: frozenset[type[CommitStatus]] = STATUSES
+    ) -> Sequence[Finding]:
         return await self.examiner(self._host, self._get, repositories)
 
     async def close(self) -> None:

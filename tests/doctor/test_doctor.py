@@ -192,6 +192,25 @@ async def test_a_github_app_is_asked_for_its_permission_and_its_installations(qu
     assert "PRIVATE KEY" not in report.text
 
 
+async def test_what_is_told_beyond_statuses_needs_more_rights_and_the_doctor_asks_for_just_these(quick: Scene) -> None:
+    more = "    comment: on-failure\n    environment: production\n"
+    quick.services = quick.services.rstrip() + "\n" + more
+    quick.github.scopes["secret-token"] = "repo:status, repo_deployment"
+    report = await doctor(quick)
+    assert "comments and labels need the scope" in report.said("host github", "problem")
+    assert "deployments" not in report.said("host github", "problem")
+    (quick.folder / "app.pem").write_text(key().private)
+    quick.github_credentials = f"app_id: {APP}, private_key_file: app.pem"
+    app = quick.github.add_app(APP, key().public, {"acme": 678})
+    quick.services += "    report: checks\n"
+    assert "'Checks: write', 'Deployments: write', 'Pull requests: write'" in (await doctor(quick)).said(
+        "host github", "ok"
+    )
+    app.permissions = {"metadata": "read", "statuses": "write", "deployments": "write"}
+    report = await doctor(quick)
+    assert "'Checks: write' and 'Pull requests: write' are missing" in report.said("host github", "problem")
+
+
 async def test_a_refused_token_an_unknown_project_and_a_hanging_host(quick: Scene) -> None:
     quick.gitlab.tokens = {"another"}
     quick.github_options += ", timeout: 0.1"
@@ -230,7 +249,9 @@ class Quiet(Channel):
 
 
 class Broken(Quiet):
-    async def examine(self, repositories: Sequence[str]) -> Sequence[Finding]:
+    async def examine(
+        self, repositories: Sequence[str], *, reports: frozenset[type[CommitStatus]] = frozenset()
+    ) -> Sequence[Finding]:
         raise KeyError("secret-token")
 
 
