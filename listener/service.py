@@ -79,6 +79,7 @@ class Service:
         self._shards_changed = asyncio.Event()
         self._lanes: asyncio.Task[None] | None = None
         self.port = settings.port
+        self.delivering = asyncio.Event()  #: set when every run is known and deliveries begin
         self.failed = asyncio.Event()  #: set when a part ended that must not end
         self.failure: BaseException | None = None
 
@@ -292,6 +293,7 @@ class Service:
                 log.info("%d PipelineRuns known, %d lanes lead to commits", len(self.runs), len(self.reporter.lanes))
                 await self.reporter.all_known()
                 self._lanes = group.create_task(self.reporter.lanes.run(), name="lanes")
+                self.delivering.set()
                 if self._settings.path is not None:
                     group.create_task(self.reloader.run(), name="reloader")
                 if self.leases is not None:

@@ -73,6 +73,7 @@ async def everything_said(scene: Scene, service: Service) -> None:
     changed = asyncio.Event()
     service.runs.on_change(lambda _: changed.set())
     async with asyncio.timeout(30):
+        await service.delivering.wait()
         while True:
             changed.clear()
             known = {(run.namespace, run.name): run.resource_version for run in service.runs}
