@@ -221,6 +221,16 @@ async def test_a_run_that_passes_on_a_branch_that_passed_asks_for_no_merge_reque
     assert len(asked) == 1, "the first one, for nobody knows how the branch was before"
 
 
+async def test_a_run_that_passes_writes_no_comment_where_there_is_none(scene: Scene) -> None:
+    services(scene, "comment: on-failure")
+    merge_request = scene.gitlab.merge_requests.open(GITLAB_PATH, SHA)
+    async with scene.serve() as service:
+        passes(begin(scene))
+        await everything_said(scene, service)
+    assert any("/notes" in asked.path for asked in scene.gitlab.asked), "it was looked for"
+    assert not merge_request.notes
+
+
 async def test_labels_follow_the_runs_state_and_others_stay(scene: Scene) -> None:
     services(scene, 'labels: {running: "ci::running", failed: "ci::failed", succeeded: "ci::passed"}')
     merge_request = scene.gitlab.merge_requests.open(GITLAB_PATH, SHA, labels=["mine"])
