@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
@@ -20,8 +19,8 @@ from listener import cli, config_logs, config_model, config_reports, config_unit
 from listener.config_model import Config
 from listener.reporting import routing
 from listener.template import FACTS, RUN_FIELDS, SOURCES
+from tests.docs.markdown import ROOT, anchor
 
-ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = ROOT / "docs" / "configuration.md"
 
 #: In the order of the document: heading, type, the key that it stands under.
@@ -74,7 +73,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "KUBECONFIG": "The cluster, outside of one. Without it `~/.kube/config`. Within a cluster the pod's service account is taken.",
     "POD_NAME": "This replica's name in Leases and traces. Without it the host's name. The chart sets it.",
     "POD_NAMESPACE": "The namespace of the Leases, where `leases.namespace` does not say. The chart sets it.",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces are sent, see [operations](operations.md#traces). Without it there are none.",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces are sent, see [operations](operations.md#traces). Without it, or with `OTEL_TRACES_EXPORTER=none`, there are none. `OTEL_EXPORTER_OTLP_PROTOCOL` (or `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`) may say `http/protobuf` and nothing else.",
     "NO_PROXY": "As usual, also `HTTPS_PROXY` and `HTTP_PROXY`: the way to the API server. Git hosts are asked through the same proxies.",
 }
 
@@ -107,12 +106,6 @@ def _parts() -> Iterator[str]:
 def _contents() -> list[str]:
     more = ["Values in texts", "Where a commit is looked for", "Options of the archive", "Environment", "Command line"]
     return [heading for heading, _, _ in SECTIONS] + more
-
-
-def anchor(heading: str) -> str:
-    """As GitHub and GitLab make it of a heading."""
-    kept = "".join(letter for letter in heading.lower() if letter.isalnum() or letter in " -_")
-    return kept.replace(" ", "-")
 
 
 def table(kind: type[BaseModel]) -> str:
