@@ -85,11 +85,6 @@ def test_a_block_is_what_it_is_taken_for(block: Block, tmp_path: Path) -> None:
             release = rendered(data)
             config = yaml.load(release.config_text, Loader=_Words)  # noqa: S506 - a SafeLoader
             loaded(tmp_path, config)
-            mounted = {mount["mountPath"] for mount in release.container["volumeMounts"]}
-            for host in config.get("hosts", {}).values():
-                for key, path in host.items():
-                    if key.endswith("_file") and data.get("secretFiles"):
-                        assert any(path.startswith(f"{folder}/") for folder in mounted), path
         case "kubernetes":
             assert data["kind"] == "PipelineRun"
             path = tmp_path / "run.yaml"

@@ -95,8 +95,7 @@ class Workshop:
             ["bash", "-c", f"set -e -o pipefail\n{script}"],
             cwd=self.folder,
             env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # curl's progress goes there
+            capture_output=True,  # apart: curl's progress goes to stderr
             timeout=_TIMEOUT,
             check=False,
             text=True,
