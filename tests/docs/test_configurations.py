@@ -115,14 +115,16 @@ def recipe(heading: str) -> dict[str, Any]:
     return found
 
 
-def told(folder: Path, heading: str, name: str, *, labels: dict[str, str] | None = None, **params: str) -> str:
+def told(
+    folder: Path, heading: str, name: str, *, labels: dict[str, str] | None = None, params: dict[str, str] | None = None
+) -> str:
     """What ``check-config --run`` says of a run by that recipe."""
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": "ci",
         "labels": {"tekton.dev/pipeline": "build", **(labels or {})},
     }
-    spec = {"params": [{"name": key, "value": value} for key, value in {"revision": SHA, **params}.items()]}
+    spec = {"params": [{"name": key, "value": value} for key, value in {"revision": SHA, **(params or {})}.items()]}
     path = folder / "run.yaml"
     path.write_text(
         yaml.safe_dump({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": metadata, "spec": spec})
@@ -160,7 +162,7 @@ def test_runs_of_pipelines_as_code(tmp_path: Path) -> None:
 
 
 def test_a_fork(tmp_path: Path) -> None:
-    said = told(tmp_path, "Merge requests from forks", "service-xyz-run-1", **{"fork-owner": "alice"})
+    said = told(tmp_path, "Merge requests from forks", "service-xyz-run-1", params={"fork-owner": "alice"})
     assert "fallback alice/service-xyz on gitlab" in said
 
 
@@ -178,5 +180,5 @@ def test_the_dashboard_as_link(tmp_path: Path) -> None:
 
 
 def test_a_deployment_without_its_environment_is_none(tmp_path: Path) -> None:
-    assert "also deployment to staging" in told(tmp_path, "Deployments", "deploy-1", environment="staging")
+    assert "also deployment to staging" in told(tmp_path, "Deployments", "deploy-1", params={"environment": "staging"})
     assert "also" not in told(tmp_path, "Deployments", "deploy-1")

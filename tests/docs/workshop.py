@@ -1,27 +1,38 @@
-"""Where the commands of the documentation are run: the demo as it is started by ``make demo``, and a folder with what the pages speak of.
+"""Where the commands of the documentation are run: what ``make demo`` starts, and a folder with what the pages speak of.
 
 ``kubectl`` is one that can give the run and nothing else: what needs more of a cluster is marked so.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+import io
 import re
+import shlex
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import yaml
 
-from listener.demo.story import COMMITS, chapters
-from tests.docs.markdown import ROOT, Block, page
-from tests.e2e.test_examples import free_ports
+from listener import cli
+from listener.assembly import read_settings
+from listener.demo.event_listener import EventListener
+from listener.demo.github import GitHub
+from listener.demo.gitlab import GitLab
+from listener.demo.kubernetes import KubernetesApi
+from listener.demo.play import NAMESPACE, PASSWORD, TOKEN, USER, write_config
+from listener.demo.story import COMMITS, GITHUB_PATH, GITLAB_PATH, chapters, tell
+from listener.service import Service
+from tests.docs.markdown import Block, page
 
 SHA: Final = "4f1c2d3e5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d"
-_PORTS: Final = (8080, 8081, 8082, 8083, 8084)  #: of make demo
 _TIMEOUT: Final = 60
 #: The run that the README asks about.
 RUN: Final = {
@@ -65,9 +76,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """The demo's first port, and the folder that commands are run in."""
+    """Where the demo's servers are, by the ports that they have in the pages, and the folder that commands are run in."""
 
-    port: int
+    ports: Mapping[int, int]
     folder: Path
 
     @property
@@ -76,23 +87,24 @@ class Workshop:
         return {
             "PATH": f"{self.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
-            "PYTHONPATH": str(ROOT),
-            "TEKTON_LISTENER": f"http://127.0.0.1:{self.port}",
-            "TEKTON_EVENT_LISTENER": f"http://127.0.0.1:{self.port + 4}",
-            "TEKTON_LISTENER_USER": "demo",
-            "TEKTON_LISTENER_PASSWORD": "demo",
-            "RUN": chapters(0, namespace="ci")[0].runs[0].name,
+            "TEKTON_LISTENER": f"http://127.0.0.1:{self.ports[8080]}",
+            "TEKTON_EVENT_LISTENER": f"http://127.0.0.1:{self.ports[8084]}",
+            "TEKTON_LISTENER_USER": USER,
+            "TEKTON_LISTENER_PASSWORD": PASSWORD,
+            "RUN": chapters(0, namespace=NAMESPACE)[0].runs[0].name,
             "CI_JOB_ID": "77",
             "CI_COMMIT_SHA": next(iter(COMMITS)),
         }
 
-    def run(self, script: str) -> Done:
-        """A script, as it is written but for the demo's ports and where programs are installed."""
-        for number, port in enumerate(_PORTS):
-            script = re.sub(rf"(127\.0\.0\.1|localhost):{port}\b", rf"127.0.0.1:{self.port + number}", script)
-        script = script.replace(".venv/bin/", "")
+    def run(self, script: str, *, strict: bool) -> Done:
+        """A script, as it is written but for the servers' ports. ``strict``: the first command that fails ends it."""
+        for port, actual in self.ports.items():
+            script = re.sub(rf"(127\.0\.0\.1|localhost):{port}\b", f"127.0.0.1:{actual}", script)
+        words = shlex.split(script)
+        if words[0].rpartition("/")[2] == "tekton-listener":
+            return self._ask_the_listener(words[1:])
         done = subprocess.run(
-            ["bash", "-c", f"set -e -o pipefail\n{script}"],
+            ["bash", "-c", f"{'set -e -o pipefail' if strict else ''}\n{script}"],
             cwd=self.folder,
             env=self.env,
             capture_output=True,  # apart: curl's progress goes to stderr
@@ -102,6 +114,14 @@ class Workshop:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def _ask_the_listener(self, words: list[str]) -> Done:
+        """The command in this process: to start another one costs seconds."""
+        said, errors = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+            arguments = cli._parser().parse_args(words)
+            code = int(arguments.command(arguments))
+        return Done(code, said.getvalue(), errors.getvalue())
+
 
 def listener_yaml() -> str:
     """The README's whole configuration."""
@@ -109,38 +129,53 @@ def listener_yaml() -> str:
     return block.text
 
 
-@contextmanager
+@contextlib.contextmanager
 def workshop(folder: Path) -> Iterator[Workshop]:
-    """The demo, and the files that the pages' reader has by then."""
+    """What ``make demo`` starts, in a thread, and the files that the pages' reader has by then."""
     (folder / "listener.yaml").write_text(listener_yaml())
     (folder / "gitlab-token").write_text("glpat-not-a-token\n")
-    (folder / "run.yaml").write_text(yaml.safe_dump(RUN))
+    for name in ("run.yaml", "the-run.yaml"):
+        (folder / name).write_text(yaml.safe_dump(RUN))
     (folder / "bin").mkdir()
-    _program(folder / "bin" / "tekton-listener", f'exec {sys.executable} -m listener "$@"')
-    _program(
-        folder / "bin" / "kubectl",
-        f'case "$*" in *"get pipelinerun "*"-o yaml") cat {folder / "the-run.yaml"};; *) echo "this needs a cluster: $*"; exit 97;; esac',
-    )
-    (folder / "the-run.yaml").write_text(yaml.safe_dump(RUN))
-    port = free_ports(5)
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "listener", "demo", "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert demo.stdout is not None
-        assert any("The story:" in line for line in demo.stdout), "the demo ended"
-        yield Workshop(port, folder)
-    finally:
-        demo.terminate()
-        demo.communicate(timeout=_TIMEOUT)
+    kubectl = folder / "bin" / "kubectl"
+    given = f'*"get pipelinerun "*"-o yaml") cat {folder / "the-run.yaml"};;'
+    kubectl.write_text(f'#!/bin/sh\ncase "$*" in {given} *) echo "this needs a cluster: $*" >&2; exit 97;; esac\n')
+    kubectl.chmod(0o755)
+    (folder / "demo").mkdir()
+    with ThreadPoolExecutor(1) as thread:
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+        started: Future[dict[int, int]] = Future()
+        playing = thread.submit(lambda: loop.run_until_complete(_play(folder / "demo", started, stop)))
+        playing.add_done_callback(lambda _: started.cancel())
+        try:
+            yield Workshop(started.result(_TIMEOUT), folder)
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            playing.result(_TIMEOUT)
+            loop.close()
 
 
-def _program(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+async def _play(folder: Path, started: Future[dict[int, int]], stop: asyncio.Event) -> None:
+    """The demo with the first chapter of its story."""
+    async with (
+        KubernetesApi() as cluster,
+        GitLab(tokens=(TOKEN,)) as gitlab,
+        GitHub(tokens=(TOKEN,)) as github,
+        EventListener(cluster, namespace=NAMESPACE) as triggers,
+    ):
+        gitlab.add_project(GITLAB_PATH, dict(COMMITS), any_commit=True)
+        github.add_project(GITHUB_PATH, dict(COMMITS), any_commit=True)
+        config = write_config(folder, gitlab=gitlab.url, github=github.url, public_url="http://127.0.0.1")
+        settings = read_settings(config, {"KUBECONFIG": str(cluster.kubeconfig(folder / "kubeconfig"))})
+        async with Service(dataclasses.replace(settings, host="127.0.0.1", port=0, grace=5.0)) as service:
+            urls = {8081: gitlab.url, 8082: github.url, 8084: triggers.url}
+            ports = {number: urlsplit(url).port or 0 for number, url in urls.items()}
+            story = asyncio.create_task(tell(cluster, chapters(0, namespace=NAMESPACE)[0]))
+            started.set_result({8080: service.port, **ports})
+            await stop.wait()
+            story.cancel()
+            await asyncio.gather(story, return_exceptions=True)
 
 
 def commands_of(block: Block) -> list[tuple[str, list[str]]]:
