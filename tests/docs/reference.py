@@ -74,7 +74,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "POD_NAME": "This replica's name in Leases and traces. Without it the host's name. The chart sets it.",
     "POD_NAMESPACE": "The namespace of the Leases, where `leases.namespace` does not say. The chart sets it.",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces are sent, see [operations](operations.md#traces). Without it, or with `OTEL_TRACES_EXPORTER=none`, there are none. `OTEL_EXPORTER_OTLP_PROTOCOL` (or `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`) may say `http/protobuf` and nothing else.",
-    "NO_PROXY": "As usual, also `HTTPS_PROXY` and `HTTP_PROXY`: the way to the API server. Git hosts are asked through the same proxies.",
+    "NO_PROXY": "As usual, with `HTTPS_PROXY` and `http_proxy`: the way to the API server and to Git hosts.",
 }
 
 
@@ -202,7 +202,7 @@ def _templates() -> Iterator[str]:
         for source in SOURCES
     ]
     rows += [f"| `$(run.{name})` | the run's {name} |" for name in RUN_FIELDS]
-    rows += ["| `$(service)` | the service's name, where `runs.name` captures it |"]
+    rows += ["| `$(service)` | the service's name; where a run reports to may use it only if `runs.name` captures it |"]
     yield "\n".join(rows)
     yield "Texts for people (`description`, `comment.text`, `notify.text`) take these facts as well:"
     rows = ["| source | names |", "|---|---|"]

@@ -146,7 +146,11 @@ def _said() -> tuple[str, ...]:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) in docstrings:
+            continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub(r"%(\.\d)?[sdgr]|%[sdrgf]", "…", node.value)
         elif isinstance(node, ast.JoinedStr):
