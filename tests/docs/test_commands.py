@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.docs.markdown import ROOT, Block, pages
+from tests.docs.markdown import ROOT, Block, page, pages
 from tests.docs.workshop import Workshop, commands_of, prints, workshop
 
-SHELL = [block for page in pages() for block in page.blocks if block.language in ("sh", "bash", "console")]
+SHELL = [block for one in pages() for block in one.blocks if block.language in ("sh", "bash", "console")]
 ELSEWHERE = ("cluster", "docker", "network")
 RUN_HERE = [block for block in SHELL if not block.needs and not block.run_by]
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -67,7 +68,44 @@ def test_output_that_differs_is_noticed() -> None:
 
 
 def test_every_block_says_what_it_is_written_in() -> None:
-    for page in pages():
-        for block in page.blocks:
+    for one in pages():
+        for block in one.blocks:
             assert block.language in ("", "sh", "console", "yaml", "python"), block
             assert block.language or not block.text.lstrip().startswith(("$ ", "kubectl ", "curl ", "helm ")), block
+
+
+# Another user's namespace is asked for in tests/security.
+CURLS = [
+    (str(one), span)
+    for one in pages()
+    for span in one.spans
+    if span.startswith("curl ") and "…/" in span and "OTHER-NAMESPACE" not in span
+]
+
+
+@needs_curl
+@pytest.mark.parametrize(("where", "command"), CURLS, ids=[f"{where}: {command}" for where, command in CURLS])
+def test_a_curl_within_a_sentence_is_one(where: str, command: str, place: Workshop) -> None:
+    """With our service for ``…`` before a path, and a run and a password that exist."""
+    script = re.sub(r"(https?://)?…/", '"$TEKTON_LISTENER"/', command)
+    script = script.replace("/logs/RUN", '/logs/"$RUN"').replace("/status/RUN", '/status/"$RUN"')
+    script = re.sub(r"-u \S+:\S+", "", script)
+    logged_in = "-u" in command or "/logs/" in script or "/status/" in script
+    done = place.run(f"{script} {'-u demo:demo' if logged_in else ''} -sS -w '%{{http_code}}'", strict=True)
+    assert done.code == 0, f"{where}: {done.errors}"
+    assert done.output[-3:] == ("200" if logged_in else "401")
+
+
+def test_the_parameters_of_a_log_are_known(place: Workshop) -> None:
+    table = page("README.md").text.partition("| parameter of `/logs` | |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    written = [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
+    named = [one if "=" in one else f"color={one}" for one in written]  # color=never, always
+    assert len(named) >= 10
+    for one in [*named, "nonsense=1"]:
+        value = one.replace("BYTES", "3")
+        done = place.run(
+            f'curl -sS -o "$RUN.log" -w "%{{http_code}}" -u demo:demo "$TEKTON_LISTENER/logs/$RUN?follow=0&{value}"',
+            strict=True,
+        )
+        assert done.output == ("400" if one == "nonsense=1" else "200"), one
