@@ -47,10 +47,11 @@ packages:  # a browser and a proxy for the tests, where they can be installed
 screenshots: $(VENV)/.dev packages  ## take the pictures in docs/ again
 	$(BIN)/python -m tests.browser.screenshots
 
-schema: $(VENV)/.dev  ## write config/listener.schema.json from the types, and what the chart has of it
+schema: $(VENV)/.dev  ## write config/listener.schema.json and docs/configuration.md from the types, and what the chart has of them
 	$(BIN)/python -m listener.config > config/listener.schema.json
 	$(BIN)/python -m tests.chart.schema
 	$(BIN)/python -m tests.chart.values_table
+	$(BIN)/python -m tests.docs.reference
 
 clean:  ## forget what was installed
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
