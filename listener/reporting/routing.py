@@ -184,7 +184,10 @@ class Router:
         for target in targets:
             if target.fallback is not None and (target.host, target.fallback.repository) in taken:
                 target = dataclasses.replace(target, fallback=None)
-            places += expand(target, run, self._notifiers[target.host], values, first=not places)
+            if rule.policy.simple:  # most are, and there are very many runs
+                places.append(target)
+            else:
+                places += expand(target, run, self._notifiers[target.host], values, first=not places)
         return tuple(places)
 
     def _with_fallback(self, target: Target, wanted: _Repository | None, values: Values) -> Target:

@@ -43,6 +43,11 @@ class Policy:
         return self.comment is None and not self.labels and self.environment is None and not self.rules
 
     @cached_property
+    def simple(self) -> bool:
+        """One status, and nothing else."""
+        return self.plain and not self.checks
+
+    @cached_property
     def tells_more(self) -> bool:
         """Something is told beside the run's own status or check run."""
         return self.tasks or not self.plain
