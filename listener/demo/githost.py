@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,9 +12,10 @@ from typing import Any, ClassVar, Final, Self
 import jinja2
 from aiohttp import web
 
+from listener.demo.markdown import render
+
 _TEMPLATES: Final = jinja2.Environment(loader=jinja2.PackageLoader("listener.demo", "templates"), autoescape=True)
-_HIDDEN: Final = re.compile(r"<!--.*?-->\n?", re.DOTALL)
-_TEMPLATES.filters["shown"] = lambda text: _HIDDEN.sub("", text).strip()  # of a comment's Markdown, as text
+_TEMPLATES.filters["markdown"] = render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
