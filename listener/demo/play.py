@@ -67,7 +67,8 @@ def _announce(chapter: Chapter) -> None:
 async def _service(config: Path, kubeconfig: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The very service, as a process; told to stop at the end, killed if it will not."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AUTH_", "KUBERNETES_"))}
-    env |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port), "LOG_LEVEL": env.get("LOG_LEVEL", "WARNING")}
+    env |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port)}
+    env.setdefault("LOG_LEVEL", "ERROR")  # that nothing here is encrypted is no news
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "listener", "serve", "--config", str(config), env=env
     )

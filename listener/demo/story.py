@@ -25,7 +25,7 @@ def _commits(*titles: str) -> dict[str, str]:
 
 def branch_of(title: str) -> str:
     """``Speed up the parser`` → ``speed-up-the-parser``."""
-    return "".join(character if character.isalnum() else "-" for character in title.lower())
+    return title.lower().replace(" ", "-")
 
 
 COMMITS: Final = _commits(
@@ -33,8 +33,8 @@ COMMITS: Final = _commits(
 )  #: each the head of a merge request
 ON_MAIN: Final = _commits("Sort imports", "Sort imports again")  #: the first one breaks something, the second mends it
 WEB_COMMITS: Final = _commits(
-    "Show the cart's total", "Show the cart's total in euros"
-)  #: likewise, each of a pull request
+    "Show the total of the cart", "Show it in euros"
+)  #: each of a pull request; the first breaks
 
 
 def chapters(episode: int, *, namespace: str) -> list[Chapter]:
@@ -75,7 +75,7 @@ def chapters(episode: int, *, namespace: str) -> list[Chapter]:
             ),
         ),
         Chapter(
-            title="What was broken is fixed: docs, main, service-web",
+            title="What was broken is fixed: docs, main; service-web's other commit passes",
             runs=(
                 run("docs", *_DOCS, called="docs-2"),
                 run("lint", _TYPES, _CLEAN_LINT, called="main-2", sha=good, branch=MAIN),
@@ -163,6 +163,7 @@ _NO_SUCH_TASK: Final = (
 _CLEAN_LINT: Final = StoryTask(name="lint", steps=(_step("ruff", "All checks passed!", pause=0.8),))
 _LINKS: Final = StoryTask(  # a task that may fail
     name="links",
+    after=("html",),
     steps=(_step("lychee", "https://old.example.com/api: 404 Not Found", "1 of 118 links is dead", exit_code=2),),
     optional=True,
 )

@@ -54,7 +54,7 @@ def free_ports(number: int) -> int:
 
 @pytest.fixture
 async def demo() -> AsyncIterator[Demo]:
-    port = free_ports(5)
+    port = free_ports(6)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "listener", "demo", "--port", str(port), stdout=asyncio.subprocess.PIPE
     )
