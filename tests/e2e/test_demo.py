@@ -50,13 +50,13 @@ def missing(around: Stage) -> list[str]:
     statuses = {"build": "success", "lint": "failed", "docs": "success", "e2e": "canceled", "release": "failed"}
     statuses |= {"platforms": "success", "soak": "success", "lint/lint": "failed", "docs/links": "success"}
     shown = {context: posted.state for context, posted in lab.latest(GITLAB_PATH, SHA).items()}
-    bodies = [*around.merge_request.notes, *around.pull.comments]
+    bodies = [one.body for one in around.merge_request.notes] + [one.body for one in around.pull.comments]
     said = [message.data["title"].partition(" (")[0] for message in around.chat.messages]
     checks = [[check.conclusion for check in hub.checks.latest(WEB_PATH, sha)] for sha in WEB_COMMITS]
     arrived = {
         "statuses and task statuses": statuses.items()
         <= {c.removeprefix("tekton/"): s for c, s in shown.items()}.items(),
-        "comments": len(bodies) == 2 and all("docs-2" in one.body and "release" in one.body for one in bodies),
+        "comments": len(bodies) == 2 and all("docs-2" in one and "release" in one for one in bodies),
         "the App's comment": [comment.login for comment in around.web_pull.comments] == ["tekton-listener[bot]"],
         "labels": around.merge_request.labels == around.pull.labels == ["lint::failed"],
         "deployments": [one.status for one in lab.deployments.of(GITLAB_PATH, GOOD)]
@@ -98,7 +98,7 @@ async def test_each_kind_of_report_arrives_and_is_shown(around: Stage) -> None:
         ],
         f"{lab}/{GITLAB_PATH}/-/merge_requests/{request.iid}": [
             "<td><code>types</code></td>",
-            "<b>lint</b><i>failed</i>",
+            "<strong>lint</strong><span>failed</span>",
         ],
         f"{lab}/{GITLAB_PATH}/-/environments": ["staging", "https://staging.example.com", "Passed"],
         f"{hub}/{GITHUB_PATH}/commit/{SHA}": ["tekton/docs/links", "Optional: failed", f"pull/{pull.number}"],
