@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 help:  ## this text
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next three
+demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next five
 	$(BIN)/tekton-listener demo --port $(PORT)
 
 test: lint packages  ## every check and every test

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, default=Path(default), metavar="FILE", help=f"default: {default}")
     serve.set_defaults(command=_serve)
     demo = commands.add_parser("demo", help="the service against an in-memory cluster and Git hosts")
-    demo.add_argument("--port", type=int, default=8080, help="of the service; the demo's hosts take the next ones")
+    demo.add_argument("--port", type=int, default=8080, help="of the service; what is around it takes the next five")
     demo.add_argument("--once", action="store_true", help="play the story once and exit")
     demo.set_defaults(command=_demo)
     checker = commands.add_parser("check-config", help="check a configuration, explain where a run would be reported")
@@ -128,7 +128,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         if error.errno != errno.EADDRINUSE:
             raise
         raise _UsageError(
-            f"a port from {arguments.port} to {arguments.port + 4} is in use; give another --port"
+            f"a port from {arguments.port} to {arguments.port + 5} is in use; give another --port"
         ) from None
 
 

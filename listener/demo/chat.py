@@ -12,7 +12,7 @@ import hmac
 import json
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost
 from listener.demo.gitlab import ApiFailure
+from listener.demo.kubernetes.store import now
 
 _OLDEST: Final = 300  # seconds
 _SHOWN: Final = 100  # messages on the page
@@ -35,6 +36,7 @@ class Received:
     subject: str
     data: dict[str, Any]  #: the event's; empty for plain text
     text: str
+    at: str = field(default_factory=now)
 
 
 class Chat(GitHost):

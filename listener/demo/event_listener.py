@@ -14,7 +14,8 @@ from aiohttp import web
 
 from listener.cluster.names import is_name
 from listener.demo.kubernetes.api import KubernetesApi
-from listener.demo.story import PIPELINES, Chapter, StoryRun, tell
+from listener.demo.story import COMMITS, MAIN, PIPELINES, branch_of
+from listener.demo.teller import Chapter, StoryRun, tell
 
 _DELAY: Final = 1.0  # seconds from the event to the PipelineRun, about what the real one takes
 
@@ -54,12 +55,13 @@ class EventListener:
         pipeline = str(body.get("pipeline", "build"))
         if not is_name(name) or pipeline not in PIPELINES:
             return web.json_response({"errorMessage": "eventid or pipeline is not usable"}, status=400)
+        sha = str(body.get("revision", ""))
         run = StoryRun(
             name=name,
             namespace=self._namespace,
             pipeline=pipeline,
-            sha=str(body.get("revision", "")),
-            branch=str(body.get("branch", "main")),
+            sha=sha,
+            branch=str(body.get("branch") or (branch_of(COMMITS[sha]) if sha in COMMITS else MAIN)),
             tasks=PIPELINES[pipeline],
         )
         task = asyncio.create_task(self._tell(run))

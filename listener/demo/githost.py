@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import jinja2
 from aiohttp import web
 
+from listener.demo.markdown import render
+
+_SCRIPT: Final = Path(__file__).parent / "static" / "live.js"  # by which pages follow what happens
 _TEMPLATES: Final = jinja2.Environment(loader=jinja2.PackageLoader("listener.demo", "templates"), autoescape=True)
-_HIDDEN: Final = re.compile(r"<!--.*?-->\n?", re.DOTALL)
-_TEMPLATES.filters["shown"] = lambda text: _HIDDEN.sub("", text).strip()  # of a comment's Markdown, as text
+_TEMPLATES.filters["markdown"] = render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class GitHost:
     async def start(self) -> None:
         app = web.Application(middlewares=[self._observe])
         app.add_routes(self.routes())
-        app.add_routes([web.get("/-/demo/requests", self._dump)])
+        app.add_routes([web.get("/-/demo/requests", self._dump), web.get("/-/demo/live.js", self._script)])
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
@@ -212,6 +214,9 @@ class GitHost:
         """An HTML page."""
         text = _TEMPLATES.get_template(template).render(host=self, **values)
         return web.Response(text=text, content_type="text/html")
+
+    async def _script(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(_SCRIPT)
 
     def commits(self, project: Project) -> Iterator[tuple[str, str, str]]:
         """sha, title and overall state of each commit, newest first."""

@@ -20,6 +20,7 @@ from listener.demo.github_app import App, Apps
 from listener.demo.github_checks import Checks
 from listener.demo.github_deployments import Deployments
 from listener.demo.github_labels import IssueLabels
+from listener.demo.github_pages import Pages
 from listener.demo.github_pulls import Pulls
 from listener.demo.gitlab import ApiFailure
 from listener.demo.kubernetes.store import now
@@ -73,10 +74,7 @@ class GitHub(GitHost):
             ]
         return [
             *routes,
-            web.get("/", self._index),
-            web.get("/{owner}/{repo}", self._repository_page),
-            web.get("/{owner}/{repo}/commit/{sha}", self._commit_page),
-            web.get("/{owner}/{repo}/runs/{number:[0-9]+}", self.checks.page),
+            *Pages(self).routes(),
         ]
 
     # For the host's other parts
@@ -226,34 +224,3 @@ class GitHub(GitHost):
     def states(self, project: Project, sha: str) -> list[str]:
         runs = [check.state for check in self.checks.latest(project.path, sha)]
         return [*super().states(project, sha), *("success" if state == "neutral" else state for state in runs)]
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return self.page("github_index.html", projects=list(self.projects.values()))
-
-    async def _repository_page(self, request: web.Request) -> web.Response:
-        project = self.projects.get(f"{request.match_info['owner']}/{request.match_info['repo']}")
-        if project is None:
-            return web.Response(status=404, text="404: Not Found\n")
-        return self.page("github_project.html", project=project, commits=list(self.commits(project)))
-
-    async def _commit_page(self, request: web.Request) -> web.Response:
-        project = self.projects.get(f"{request.match_info['owner']}/{request.match_info['repo']}")
-        sha = request.match_info["sha"]
-        if project is None or not project.has(sha):
-            return web.Response(status=404, text="404: Not Found\n")
-        checks = sorted(self.latest(project.path, sha).values(), key=lambda posted: posted.context)
-        runs = sorted(self.checks.latest(project.path, sha), key=lambda check: check.name)
-        overall = self.overall(self.states(project, sha))
-        title = project.commits.get(sha, "A commit")
-        pulls = self.pulls.with_head(project.path, sha)
-        return self.page(
-            "github_commit.html",
-            project=project,
-            sha=sha,
-            title=title,
-            checks=checks,
-            overall=overall,
-            runs=runs,
-            pulls=pulls,
-            deployments=self.deployments.of(project.path, sha),
-        )

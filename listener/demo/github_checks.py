@@ -212,15 +212,6 @@ class Checks:
             "pull_requests": [],
         }
 
-    # Page
-
-    async def page(self, request: web.Request) -> web.Response:
-        """One check run, as people see it."""
-        check = self.all.get(int(request.match_info["number"]))
-        if check is None or check.path != f"{request.match_info['owner']}/{request.match_info['repo']}":
-            return web.Response(status=404, text="404: Not Found\n")
-        return self._host.page("github_check.html", check=check)
-
 
 def _acceptable(annotation: dict[str, Any]) -> bool:
     """Whether GitHub takes it. It does not look whether there is such a file."""

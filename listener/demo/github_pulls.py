@@ -53,6 +53,7 @@ class Pull:
     sha: str
     head_path: str
     title: str = "Add a feature"
+    branch: str = "feature"
     state: str = "open"
     locked: bool = False
     labels: list[str] = field(default_factory=list)
@@ -250,7 +251,7 @@ class Pulls:
             "body": None,
             "user": self._person("author"),
             "labels": [self._label(pull, name) for name in pull.labels],
-            "head": end(pull.head_path, "feature", pull.sha),
+            "head": end(pull.head_path, pull.branch, pull.sha),
             "base": end(pull.path, "main", "1" * 40),
             "_links": {name: {"href": url} for name in _LINKS.split()},
             "author_association": "NONE",

@@ -20,6 +20,7 @@ from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab_deployments import Deployments
 from listener.demo.gitlab_labels import RequestLabels
 from listener.demo.gitlab_merge_requests import MergeRequests
+from listener.demo.gitlab_pages import Pages
 from listener.demo.kubernetes.store import now
 
 STATES: Final = ("pending", "running", "success", "failed", "canceled", "skipped")
@@ -88,9 +89,7 @@ class GitLab(GitHost):
             web.get("/api/v4/personal_access_tokens/self", self._token),
             web.get(f"{api}/members/all/{{user}}", self._member),
             web.get(api, self._shown_project),
-            web.get("/", self._index),
-            web.get("/{path:.+}/-/commit/{sha}", self._commit_page),
-            web.get("/{path:.+}", self._project_page),
+            *Pages(self).routes(),
         ]
 
     # API
@@ -208,7 +207,7 @@ class GitLab(GitHost):
         self._authenticate(request)
         project, sha = self._project(request), request.match_info["sha"]
         every = request.query.get("all") == "true"
-        jobs = self._jobs_of(project, sha, every=every)
+        jobs = self.jobs_of(project, sha, every=every)
         return web.json_response([_shown(job) for job in jobs if request.query.get("name") in (None, job.name)])
 
     async def _token(self, request: web.Request) -> web.Response:
@@ -236,39 +235,10 @@ class GitLab(GitHost):
         self._authenticate(request, reads=True)
         return web.json_response(self.merge_requests.person(self.merge_requests.username(request)))
 
-    def _jobs_of(self, project: Project, sha: str, *, every: bool = False) -> list[_Job]:
+    def jobs_of(self, project: Project, sha: str, *, every: bool = False) -> list[_Job]:
+        """What a commit shows, in order of arrival; ``every``: with what was said before."""
         pipelines = self._pipelines.get((project.path, sha), ())
         return [job for p in pipelines for job in self._jobs.get(p.id, ()) if every or not job.retried]
-
-    # Pages
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return self.page("gitlab_index.html", projects=list(self.projects.values()))
-
-    async def _project_page(self, request: web.Request) -> web.Response:
-        project = self.projects.get(request.match_info["path"])
-        if project is None:
-            return web.Response(status=404, text="404: Page Not Found\n")
-        return self.page("gitlab_project.html", project=project, commits=list(self.commits(project)))
-
-    async def _commit_page(self, request: web.Request) -> web.Response:
-        project, sha = self.projects.get(request.match_info["path"]), request.match_info["sha"]
-        if project is None or not project.has(sha):
-            return web.Response(status=404, text="404: Page Not Found\n")
-        jobs = self._jobs_of(project, sha)
-        overall = self.overall([job.status for job in jobs])
-        title = project.commits.get(sha, "A commit")
-        requests = self.merge_requests.with_head(project.path, sha)
-        return self.page(
-            "gitlab_commit.html",
-            project=project,
-            sha=sha,
-            title=title,
-            jobs=jobs,
-            overall=overall,
-            requests=requests,
-            deployments=self.deployments.of(project.path, sha),
-        )
 
 
 def _shown(job: _Job) -> dict[str, Any]:

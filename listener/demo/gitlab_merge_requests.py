@@ -43,6 +43,7 @@ class MergeRequest:
     sha: str
     older: tuple[str, ...] = ()
     title: str = "Add a feature"
+    branch: str = "feature"
     state: str = "opened"
     locked: bool = False
     labels: list[str] = field(default_factory=list)
@@ -197,7 +198,7 @@ class MergeRequests:
             "description": "",
             "state": found.state,
             "sha": found.sha,
-            "source_branch": "feature",
+            "source_branch": found.branch,
             "target_branch": "main",
             "labels": list(found.labels),
             "author": self.person("author"),

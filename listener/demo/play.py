@@ -1,4 +1,4 @@
-"""``tekton-listener demo``: an in-memory cluster, an in-memory GitLab and GitHub, a story of PipelineRuns, and the real service.
+"""``tekton-listener demo``: an in-memory cluster, Git hosts and chat, a story of PipelineRuns, and the real service.
 
 The service is a process of its own, started as production starts it: ``tekton-listener serve --config FILE`` with a kubeconfig. Only
 what is around it is made up.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,18 +16,12 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import yaml
 
-from listener.demo.event_listener import EventListener
-from listener.demo.github import GitHub
-from listener.demo.gitlab import GitLab
 from listener.demo.kubernetes import KubernetesApi
-from listener.demo.story import COMMITS, GITHUB_PATH, GITLAB_PATH, Chapter, chapters, tell
+from listener.demo.stage import NAMESPACE, PASSWORD, USER, Stage, stage
+from listener.demo.story import COMMITS, GITHUB_PATH, GITLAB_PATH, WEB_PATH, chapters
+from listener.demo.teller import Chapter, tell
 
-USER: Final = "demo"
-PASSWORD: Final = "demo"
-TOKEN: Final = "demo-token"
-NAMESPACE: Final = "ci"
 _START: Final = 60.0  # seconds for the service to answer
 
 
@@ -36,21 +29,12 @@ async def play(*, port: int, once: bool, stop: asyncio.Event) -> int:
     """Start everything, tell the story, serve until ``stop`` (or the story's end with ``once``). Gives the exit code."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tekton-listener-demo-")))
-        cluster = await stack.enter_async_context(KubernetesApi(port=port + 3 if port else 0, bookmark_interval=20))
-        gitlab = await stack.enter_async_context(GitLab(port=port + 1 if port else 0, tokens=(TOKEN,)))
-        github = await stack.enter_async_context(GitHub(port=port + 2 if port else 0, tokens=(TOKEN,)))
-        triggers = await stack.enter_async_context(
-            EventListener(cluster, namespace=NAMESPACE, port=port + 4 if port else 0)
-        )
-        gitlab.add_project(GITLAB_PATH, dict(COMMITS), any_commit=True)
-        github.add_project(GITHUB_PATH, dict(COMMITS), any_commit=True)
-        config = write_config(folder, gitlab=gitlab.url, github=github.url, public_url=f"http://127.0.0.1:{port}")
-        cluster.kubeconfig(folder / "kubeconfig")
-        service = await stack.enter_async_context(_service(config, folder / "kubeconfig", port))
+        around = await stack.enter_async_context(stage(folder, port=port))
+        service = await stack.enter_async_context(_service(around.config, around.kubeconfig, port))
         if not await _answers(port, service):
             return 1
-        print(_welcome(port, gitlab, github, triggers), flush=True)
-        story = asyncio.create_task(_tell_on(cluster, once=once))
+        print(_welcome(port, around), flush=True)
+        story = asyncio.create_task(_tell_on(around.cluster, once=once))
         ended = asyncio.create_task(service.wait())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({story, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,41 +63,12 @@ def _announce(chapter: Chapter) -> None:
     print(f"  {chapter.title}: {names}", flush=True)
 
 
-def write_config(folder: Path, *, gitlab: str, github: str, public_url: str) -> Path:
-    """The service's configuration, as a user would write it."""
-    (folder / "token").write_text(f"{TOKEN}\n")
-    (folder / "password").write_text(f"{PASSWORD}\n")
-    (folder / "link-key").write_text(f"{secrets.token_hex(32)}\n")
-    config = {
-        "public_url": public_url,
-        "default_namespace": NAMESPACE,
-        "users": [{"name": USER, "password_file": "password", "namespaces": ["*"]}],
-        "hosts": {
-            "gitlab": {"kind": "gitlab", "url": gitlab, "token_file": "token"},
-            "github": {"kind": "github", "url": github, "token_file": "token"},
-        },
-        "links": "signed",  # so that "Details" opens without a password
-        "signed_links": {"key_file": "link-key"},
-        "logs": {"record": True, "archive": "logs"},  # so that the cancelled run keeps its log
-        "services": [
-            {
-                "name": "service-xyz",
-                "runs": {"namespace": NAMESPACE, "name": "service-xyz-run-*"},
-                "repository": [f"gitlab:{GITLAB_PATH}", f"github:{GITHUB_PATH}"],
-                "commit": "$(params.revision)",
-            }
-        ],
-    }
-    path = folder / "listener.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
-
-
 @contextlib.asynccontextmanager
 async def _service(config: Path, kubeconfig: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The very service, as a process; told to stop at the end, killed if it will not."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AUTH_", "KUBERNETES_"))}
-    env |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port), "LOG_LEVEL": env.get("LOG_LEVEL", "WARNING")}
+    env |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port)}
+    env.setdefault("LOG_LEVEL", "ERROR")  # that nothing here is encrypted is no news
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "listener", "serve", "--config", str(config), env=env
     )
@@ -143,20 +98,27 @@ async def _answers(port: int, service: asyncio.subprocess.Process) -> bool:
     return False
 
 
-def _welcome(port: int, gitlab: GitLab, github: GitHub, triggers: EventListener) -> str:
-    sha = next(iter(COMMITS))
-    run = chapters(0, namespace=NAMESPACE)[0].runs[0].name
-    base = f"http://127.0.0.1:{port}"
+def _welcome(port: int, around: Stage) -> str:
+    sha, run = next(iter(COMMITS)), chapters(0, namespace=NAMESPACE)[0].runs[0].name
+    base, gitlab, github = f"http://127.0.0.1:{port}", around.gitlab.url, around.github.url
     return f"""
 Tekton Pipeline Listener, demo: everything is in memory, no account needed. Ctrl-C ends it.
 
-  Look at a commit, and     {gitlab.url}/{GITLAB_PATH}/-/commit/{sha}
-  from there at "Details"   {github.url}/{GITHUB_PATH}/commit/{sha}
+Look at (these pages follow what happens; "Details" leads to a run's page and its log)
+  A commit, on GitLab       {gitlab}/{GITLAB_PATH}/-/commit/{sha}
+    its merge request       {gitlab}/{GITLAB_PATH}/-/merge_requests/{around.merge_request.iid}
+  The same, on GitHub       {github}/{GITHUB_PATH}/commit/{sha}
+    its pull request        {github}/{GITHUB_PATH}/pull/{around.pull.number}
+  Check runs of an App      {github}/{WEB_PATH}/pull/{around.web_pull.number}/checks
+  Deployments of main       {gitlab}/{GITLAB_PATH}/-/environments
+  Messages to a chat        {around.chat.url}
+  All runs                  {base}/runs   (user {USER}, password {PASSWORD})
+
+Try
   Follow a log, as CI does  curl -N -u {USER}:{PASSWORD} {base}/logs/{run}
   Take its verdict          curl -f -u {USER}:{PASSWORD} {base}/status/{run}?wait=2m ; echo "exit code $?"
-  Start a run, as CI does   curl -d '{{"eventid":"42","revision":"{sha}","pipeline":"lint"}}' {triggers.url}
-                            and follow it: curl -N -u {USER}:{PASSWORD} {base}/logs/service-xyz-run-42
-  Its page                  {base}/runs/{NAMESPACE}/{run}   (user {USER}, password {PASSWORD})
+  Start a run, as CI does   curl -d '{{"eventid":"42","revision":"{sha}","pipeline":"lint"}}' {around.triggers.url}
+    and follow it           curl -N -u {USER}:{PASSWORD} {base}/logs/service-xyz-run-42
   Health, metrics           {base}/readyz   {base}/metrics
 
 The story:"""

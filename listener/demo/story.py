@@ -1,91 +1,90 @@
-"""The demo's story: PipelineRuns that succeed, fail, get cancelled and run in parallel, played as Tekton and kubelet would do it.
+"""The demo's story: who commits what, and what Tekton makes of it. ``teller`` plays it.
 
-A run is described by what its tasks print and how they end; ``tell`` writes the objects and logs that a real controller and
-kubelet write, in their order: the run, its TaskRuns, their pods, the containers' states and output, the verdicts.
+Three merge requests of service-xyz, one in each episode, whose builds pass and whose linter does not; on main something breaks and is mended; a second
+repository, service-web, whose GitHub App writes check runs. What a merge request and its comment show changes while the story goes on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from listener.demo.kubernetes.api import KubernetesApi
-from listener.demo.kubernetes.store import Json, now
+from listener.demo.teller import Chapter, StoryRun, StoryStep, StoryTask
 
 GITLAB_PATH: Final = "group/service-xyz"
 GITHUB_PATH: Final = "acme/service-xyz"
-COMMITS: Final = {
-    hashlib.sha1(title.encode(), usedforsecurity=False).hexdigest(): title
-    for title in ("Speed up the parser", "Retry uploads", "Drop Python 3.10")
-}
+WEB_PATH: Final = "acme/service-web"  #: on GitHub, where the App is installed
+MAIN: Final = "main"
+ENVIRONMENT: Final = "staging"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoryStep:
-    """A step: its lines, the seconds between them, and how it ends."""
-
-    name: str
-    lines: tuple[str, ...]
-    pause: float = 0.3
-    exit_code: int = 0
+def _commits(*titles: str) -> dict[str, str]:
+    """sha → title."""
+    return {hashlib.sha1(title.encode(), usedforsecurity=False).hexdigest(): title for title in titles}
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoryTask:
-    """A task: its steps, and the tasks it waits for. ``matrix``: it runs once for each of these parameters' values."""
-
-    name: str
-    steps: tuple[StoryStep, ...]
-    after: tuple[str, ...] = ()
-    matrix: tuple[dict[str, str], ...] = ()
+def branch_of(title: str) -> str:
+    """``Speed up the parser`` → ``speed-up-the-parser``."""
+    return title.lower().replace(" ", "-")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoryRun:
-    """A PipelineRun of the story. ``cancel_after``: seconds until somebody cancels it; ``broken``: why it cannot even start."""
-
-    name: str
-    namespace: str
-    pipeline: str
-    sha: str
-    tasks: tuple[StoryTask, ...]
-    cancel_after: float | None = None
-    broken: tuple[str, str] | None = None  #: reason and message
-    branch: str = "main"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chapter:
-    """Runs that run at the same time."""
-
-    title: str
-    runs: tuple[StoryRun, ...] = field(default_factory=tuple)
+COMMITS: Final = _commits(
+    "Speed up the parser", "Retry uploads", "Drop Python 3.10"
+)  #: each the head of a merge request
+ON_MAIN: Final = _commits("Sort imports", "Sort imports again")  #: the first one breaks something, the second mends it
+WEB_COMMITS: Final = _commits(
+    "Show the total of the cart", "Show it in euros"
+)  #: each of a pull request; the first breaks
 
 
 def chapters(episode: int, *, namespace: str) -> list[Chapter]:
     """The story. Another episode has other run names and goes on to the next commit."""
     shas = list(COMMITS)
     sha = shas[episode % len(shas)]
+    bad, good = ON_MAIN
+    web_bad, web_good = WEB_COMMITS
     mark = hashlib.sha1(f"episode {episode}".encode(), usedforsecurity=False).hexdigest()[:5]
 
-    def run(suffix: str, *tasks: StoryTask, **more: Any) -> StoryRun:
-        name = f"service-xyz-run-{suffix}-{mark}"
-        return StoryRun(name=name, namespace=namespace, pipeline=suffix, sha=sha, tasks=tasks, **more)
+    def run(suffix: str, *tasks: StoryTask, called: str = "", service: str = "xyz", **more: Any) -> StoryRun:
+        name = f"service-{service}-run-{called or suffix}-{mark}"
+        about = {"sha": sha, "branch": branch_of(COMMITS[sha])} | more
+        return StoryRun(name=name, namespace=namespace, pipeline=suffix, tasks=tasks, **about)
+
+    def web(called: str, commit: str, *tasks: StoryTask) -> StoryRun:
+        branch = branch_of(WEB_COMMITS[commit])
+        return run("build", *tasks, called=called, service="web", sha=commit, branch=branch)
 
     return [
-        Chapter(title="A build with parallel tests succeeds", runs=(run("build", *_BUILD),)),
         Chapter(
-            title="In parallel: one fails, one is cancelled, one never starts, a matrix passes, one takes long",
+            title="A build with parallel tests succeeds; lint and docs fail, on main too, and so does service-web's build",
             runs=(
+                run("build", *_BUILD),
                 run("lint", *_LINT),
+                run("docs", *_BROKEN_DOCS),
+                run("lint", *_LINT, called="main", sha=bad, branch=MAIN),
+                web("build", web_bad, *_BROKEN_WEB),
+            ),
+        ),
+        Chapter(
+            title="In parallel: one is cancelled, one never starts, a matrix passes, one takes long",
+            runs=(
                 run("e2e", _BROWSER, cancel_after=4.0),
                 run("release", broken=_NO_SUCH_TASK),
                 run("platforms", _PLATFORMS),
                 run("soak", _SOAK),
             ),
+        ),
+        Chapter(
+            title="What was broken is fixed: docs, main; service-web's other commit passes",
+            runs=(
+                run("docs", *_DOCS, called="docs-2"),
+                run("lint", _TYPES, _CLEAN_LINT, called="main-2", sha=good, branch=MAIN),
+                web("build-2", web_good, *_WEB),
+            ),
+        ),
+        Chapter(
+            title="main is deployed",
+            runs=(run("deploy", *_DEPLOY, sha=good, branch=MAIN, environment=ENVIRONMENT),),
         ),
     ]
 
@@ -161,195 +160,63 @@ _NO_SUCH_TASK: Final = (
     "CouldntGetTask",
     "Pipeline ci/release can't be Run; it contains Tasks that don't exist: Couldn't retrieve Task \"sign-image\": not found",
 )
-_DOCS: Final = StoryTask(name="html", steps=(_step("sphinx", "building [html]", "build succeeded.", pause=0.6),))
+_CLEAN_LINT: Final = StoryTask(name="lint", steps=(_step("ruff", "All checks passed!", pause=0.8),))
+_LINKS: Final = StoryTask(  # a task that may fail
+    name="links",
+    after=("html",),
+    steps=(_step("lychee", "https://old.example.com/api: 404 Not Found", "1 of 118 links is dead", exit_code=2),),
+    optional=True,
+)
+_DOCS: Final = (
+    StoryTask(name="html", steps=(_step("sphinx", "building [html]", "build succeeded.", pause=0.6),)),
+    _LINKS,
+)
+_BROKEN_DOCS: Final = (
+    StoryTask(
+        name="html",
+        steps=(
+            _step(
+                "sphinx",
+                "building [html]",
+                "docs/api.rst:12: WARNING: undefined label: 'parser-options'",
+                "build finished with problems, 1 warning (with warnings treated as errors).",
+                pause=0.6,
+                exit_code=1,
+            ),
+        ),
+    ),
+    _LINKS,
+)
+_INSTALL: Final = StoryTask(name="install", steps=(_step("npm", "added 214 packages in 1s", pause=0.6),))
+_BROKEN_WEB: Final = (
+    _INSTALL,
+    StoryTask(
+        name="compile",
+        after=("install",),
+        steps=(
+            _step(
+                "tsc",
+                "src/cart.ts:14:7: error TS2322: Type 'string' is not assignable to type 'number'.",
+                "src/cart.ts:31:18: error TS2554: Expected 2 arguments, but got 1.",
+                "src/page.ts:8:1: warning TS6133: 'format' is declared but its value is never read.",
+                "Found 2 errors in the same file.",
+                exit_code=2,
+            ),
+        ),
+    ),
+)
+_WEB: Final = (
+    _INSTALL,
+    StoryTask(name="compile", after=("install",), steps=(_step("tsc", "Found 0 errors.", pause=0.8),)),
+    StoryTask(name="bundle", after=("compile",), steps=(_step("vite", "dist/app.js  84.1 kB", pause=0.5),)),
+)
+_DEPLOY: Final = (
+    StoryTask(name="render", steps=(_step("kustomize", "6 objects"),)),
+    StoryTask(
+        name="apply",
+        after=("render",),
+        steps=(_step("kubectl", "deployment.apps/service-xyz configured", "rollout: 3 of 3 are new", pause=0.8),),
+    ),
+)
 # What the event listener can start.
-PIPELINES: Final = {"build": _BUILD, "lint": _LINT, "docs": (_DOCS,)}
-
-
-async def tell(cluster: KubernetesApi, chapter: Chapter) -> None:
-    """Play all runs of a chapter to their ends."""
-    async with asyncio.TaskGroup() as group:
-        for run in chapter.runs:
-            group.create_task(_Teller(cluster, run).tell())
-
-
-class _Teller:
-    """Plays one run."""
-
-    def __init__(self, cluster: KubernetesApi, run: StoryRun) -> None:
-        self._cluster, self._run = cluster, run
-        self._failed: set[str] = set()
-        self._ended = 0
-        self._children: list[Json] = []
-        self._times: dict[str, list[str]] = {}  # of each TaskRun: when its pod began, then when each step ended
-        self._done: dict[str, asyncio.Event] = {task.name: asyncio.Event() for task in run.tasks}
-
-    async def tell(self) -> None:
-        run = self._run
-        self._cluster.create("pipelineruns", _pipeline_run(run))
-        await asyncio.sleep(0.5)
-        if run.broken is not None:
-            self._condition("False", *run.broken)
-            return
-        self._condition("Unknown", "Running", self._tally())
-        try:
-            async with asyncio.timeout(run.cancel_after):
-                async with asyncio.TaskGroup() as group:
-                    for task in run.tasks:
-                        group.create_task(self._tell_task(task))
-        except TimeoutError:
-            self._cancel()
-            return
-        if self._failed:
-            self._condition("False", "Failed", self._tally())
-        else:
-            self._condition("True", "Succeeded", self._tally())
-
-    def _tally(self) -> str:
-        """As Tekton counts."""
-        return f"Tasks Completed: {self._ended} (Failed: {len(self._failed)}, Cancelled 0), Skipped: 0"
-
-    def _condition(self, status: str, reason: str, message: str) -> None:
-        self._patch("pipelineruns", self._run.name, {"status": _status(status, reason, message, self._children)})
-
-    def _patch(self, resource: str, name: str, patch: Json) -> None:
-        self._cluster.patch(resource, self._run.namespace, name, patch)
-
-    async def _tell_task(self, task: StoryTask) -> None:
-        for other in task.after:
-            await self._done[other].wait()
-        if self._failed:
-            return
-        async with asyncio.TaskGroup() as group:
-            for number, params in enumerate(task.matrix or ({},)):
-                name = f"{self._run.name}-{task.name}" + (f"-{number}" if task.matrix else "")
-                group.create_task(self._tell_task_run(task, name, params))
-        self._done[task.name].set()
-
-    async def _tell_task_run(self, task: StoryTask, name: str, params: dict[str, str]) -> None:
-        pod = f"{name}-pod"
-        self._cluster.create("taskruns", _task_run(self._run, task, name, params))
-        self._children.append(
-            {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": name, "pipelineTaskName": task.name}
-        )
-        self._condition("Unknown", "Running", self._tally())
-        self._cluster.create("pods", _pod(self._run, task, pod))
-        self._patch("taskruns", name, {"status": {"podName": pod, **_status("Unknown", "Pending", "Pending")}})
-        await asyncio.sleep(0.5)
-        self._times[name] = [now()]
-        ended = await self._tell_steps(task, name, pod)
-        self._ended += 1
-        failed = next((step for step, code in ended if code), None)
-        if failed is not None:
-            self._failed.add(name)
-            message = f'"step-{failed.name}" exited with code {failed.exit_code}: Error'
-            self._patch("taskruns", name, {"status": _status("False", "StepFailed", message)})
-        else:
-            self._patch(
-                "taskruns", name, {"status": _status("True", "Succeeded", "All Steps have completed executing")}
-            )
-
-    async def _tell_steps(self, task: StoryTask, name: str, pod: str) -> list[tuple[StoryStep, int]]:
-        namespace, ended = self._run.namespace, list[tuple[StoryStep, int]]()
-        self._show(task, name, pod, ended)
-        for step in task.steps:
-            broken = any(code for _, code in ended)
-            lines = ("Skipping step because a previous step failed",) if broken else step.lines
-            for line in lines:
-                self._cluster.logs.append(namespace, pod, f"step-{step.name}", f"{line}\n".encode())
-                await asyncio.sleep(0 if broken else step.pause)
-            self._cluster.logs.finish(namespace, pod, f"step-{step.name}")
-            ended.append((step, 1 if broken else step.exit_code))
-            self._times[name].append(now())
-            self._show(task, name, pod, ended)
-        return ended
-
-    def _show(self, task: StoryTask, name: str, pod: str, ended: list[tuple[StoryStep, int]]) -> None:
-        """Write where each container stands, into the pod and into the TaskRun."""
-        steps = list(_states(task, ended, self._times[name]))
-        statuses = [{"name": f"step-{s['name']}", "state": _container_state(s)} for s in steps]
-        phase = "Running" if len(ended) < len(task.steps) else "Failed" if any(c for _, c in ended) else "Succeeded"
-        self._patch("pods", pod, {"status": {"phase": phase, "containerStatuses": statuses}})
-        self._patch("taskruns", name, {"status": {"steps": steps}})
-        if len(ended) < len(task.steps):
-            self._patch("taskruns", name, {"status": _status("Unknown", "Running", "Not all Steps have completed")})
-
-    def _cancel(self) -> None:
-        """What Tekton does: the run and its tasks get their condition, the pods are deleted."""
-        run = self._run
-        self._condition("False", "Cancelled", f'PipelineRun "{run.name}" was cancelled')
-        for child in self._children:
-            message = f'TaskRun "{child["name"]}" was cancelled'
-            self._patch("taskruns", child["name"], {"status": _status("False", "TaskRunCancelled", message)})
-            self._cluster.delete("pods", run.namespace, f"{child['name']}-pod")
-
-
-def _status(status: str, reason: str, message: str, children: list[Json] | None = None) -> Json:
-    condition = {
-        "type": "Succeeded",
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": now(),
-    }
-    body: Json = {"conditions": [condition]}
-    if status != "Unknown":
-        body["completionTime"] = now()
-    if children is not None:
-        body["childReferences"] = list(children)
-    return body
-
-
-def _states(task: StoryTask, ended: list[tuple[StoryStep, int]], times: list[str]) -> Iterator[dict[str, Any]]:
-    failed = False
-    for number, step in enumerate(task.steps):
-        entry: dict[str, Any] = {"name": step.name, "container": f"step-{step.name}"}
-        if number < len(ended):
-            code = ended[number][1]
-            began_and_ended = {"startedAt": times[number], "finishedAt": times[number + 1]}
-            entry["terminated"] = {"exitCode": code, "reason": "Error" if code else "Completed", **began_and_ended}
-            entry["terminationReason"] = "Skipped" if failed else "Error" if code else "Completed"
-            failed = failed or bool(code)
-        else:
-            entry["running"] = {"startedAt": times[0]}  # the containers of a pod start together
-        yield entry
-
-
-def _container_state(step: dict[str, Any]) -> dict[str, Any]:
-    return {key: step[key] for key in ("running", "terminated") if key in step}
-
-
-def _pipeline_run(run: StoryRun) -> Json:
-    tasks = [{"name": task.name, "runAfter": list(task.after)} for task in run.tasks]
-    return {
-        "metadata": {
-            "name": run.name,
-            "namespace": run.namespace,
-            "labels": {"tekton.dev/pipeline": run.pipeline},
-        },
-        "spec": {
-            "pipelineRef": {"name": run.pipeline},
-            "params": [{"name": "revision", "value": run.sha}, {"name": "branch", "value": run.branch}],
-        },
-        "status": {"startTime": now(), **({"pipelineSpec": {"tasks": tasks}} if tasks else {})},
-    }
-
-
-def _labels(run: StoryRun, task: StoryTask) -> dict[str, str]:
-    return {
-        "tekton.dev/pipeline": run.pipeline,
-        "tekton.dev/pipelineRun": run.name,
-        "tekton.dev/pipelineTask": task.name,
-    }
-
-
-def _task_run(run: StoryRun, task: StoryTask, name: str, params: dict[str, str]) -> Json:
-    meta = {"name": name, "namespace": run.namespace, "labels": _labels(run, task)}
-    spec = {"params": [{"name": key, "value": value} for key, value in params.items()]}
-    return {"metadata": meta, "spec": spec, "status": {"startTime": now()}}
-
-
-def _pod(run: StoryRun, task: StoryTask, name: str) -> Json:
-    meta = {"name": name, "namespace": run.namespace, "labels": _labels(run, task)}
-    containers = [{"name": f"step-{step.name}", "image": "registry.example.com/ci/tools:1"} for step in task.steps]
-    return {"metadata": meta, "spec": {"nodeName": "node-1", "containers": containers}, "status": {"phase": "Pending"}}
+PIPELINES: Final = {"build": _BUILD, "lint": _LINT, "docs": _DOCS}

@@ -335,13 +335,15 @@ async def test_a_host_that_fails_halfway_is_asked_again(place: Place, notifier: 
     assert "Failed" in place.body()
 
 
-async def test_the_commits_page_shows_what_is_said(place: Place, notifier: Notifier) -> None:
+async def test_the_requests_page_shows_what_is_said(place: Place, notifier: Notifier) -> None:
     await notifier.deliver(report(place, "Failed in **41s** <script>"))
-    page = notifier.commit_url(place.path, SHA)
-    assert page is not None
-    async with aiohttp.ClientSession() as session, session.get(page) as response:
-        text = await response.text()
-    assert "Failed in **41s** &lt;script&gt;" in text
+    path = "pull/7" if isinstance(place.host, GitHub) else "-/merge_requests/7"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{place.host.url}/{place.path}/{path}") as response:
+            text = await response.text()
+        async with session.get(str(notifier.commit_url(place.path, SHA))) as response:
+            assert "1 comment" in await response.text()
+    assert "Failed in <strong>41s</strong> &lt;script&gt;" in text
     assert "tekton-listener begin" not in text
 
 

@@ -23,12 +23,9 @@ import yaml
 
 from listener import cli
 from listener.assembly import read_settings
-from listener.demo.event_listener import EventListener
-from listener.demo.github import GitHub
-from listener.demo.gitlab import GitLab
-from listener.demo.kubernetes import KubernetesApi
-from listener.demo.play import NAMESPACE, PASSWORD, TOKEN, USER, write_config
-from listener.demo.story import COMMITS, GITHUB_PATH, GITLAB_PATH, chapters, tell
+from listener.demo.stage import NAMESPACE, PASSWORD, USER, stage
+from listener.demo.story import COMMITS, chapters
+from listener.demo.teller import tell
 from listener.service import Service
 from tests.docs.markdown import Block, page
 
@@ -158,20 +155,12 @@ def workshop(folder: Path) -> Iterator[Workshop]:
 
 async def _play(folder: Path, started: Future[dict[int, int]], stop: asyncio.Event) -> None:
     """The demo with the first chapter of its story."""
-    async with (
-        KubernetesApi() as cluster,
-        GitLab(tokens=(TOKEN,)) as gitlab,
-        GitHub(tokens=(TOKEN,)) as github,
-        EventListener(cluster, namespace=NAMESPACE) as triggers,
-    ):
-        gitlab.add_project(GITLAB_PATH, dict(COMMITS), any_commit=True)
-        github.add_project(GITHUB_PATH, dict(COMMITS), any_commit=True)
-        config = write_config(folder, gitlab=gitlab.url, github=github.url, public_url="http://127.0.0.1")
-        settings = read_settings(config, {"KUBECONFIG": str(cluster.kubeconfig(folder / "kubeconfig"))})
+    async with stage(folder, port=0) as around:
+        settings = read_settings(around.config, {"KUBECONFIG": str(around.kubeconfig)})
         async with Service(dataclasses.replace(settings, host="127.0.0.1", port=0, grace=5.0)) as service:
-            urls = {8081: gitlab.url, 8082: github.url, 8084: triggers.url}
+            urls = {8081: around.gitlab.url, 8082: around.github.url, 8084: around.triggers.url, 8085: around.chat.url}
             ports = {number: urlsplit(url).port or 0 for number, url in urls.items()}
-            story = asyncio.create_task(tell(cluster, chapters(0, namespace=NAMESPACE)[0]))
+            story = asyncio.create_task(tell(around.cluster, chapters(0, namespace=NAMESPACE)[0]))
             started.set_result({8080: service.port, **ports})
             await stop.wait()
             story.cancel()

@@ -19,6 +19,7 @@ import yaml
 
 from listener.check_config import explain, read_run
 from listener.config import load
+from listener.demo.stage import PORTS
 from listener.demo.story import COMMITS
 from notifiers.registry import discover
 
@@ -54,7 +55,7 @@ def free_ports(number: int) -> int:
 
 @pytest.fixture
 async def demo() -> AsyncIterator[Demo]:
-    port = free_ports(5)
+    port = free_ports(PORTS + 1)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "listener", "demo", "--port", str(port), stdout=asyncio.subprocess.PIPE
     )
