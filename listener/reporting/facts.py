@@ -127,7 +127,8 @@ def fault_of(summary: RunSummary, task_runs: list[TaskRun], *, task: str = "") -
     task_run = next((one for one in task_runs if found is not None and one.name == found.name), None)
     state = next((one for one in task_run.attempt.steps if one.name == name), None) if task_run is not None else None
     container = state.container if state is not None and (state.running or state.terminated) else ""
-    return Fault(label, name, step.exit_code if step is not None else None, task_run, container)
+    exit_code = step.exit_code if step is not None and step.state == "failed" else None  # not of what was ended
+    return Fault(label, name, exit_code, task_run, container)
 
 
 def details_of(

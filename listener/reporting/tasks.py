@@ -58,9 +58,9 @@ _BY_DESIGN: Final = {
 }
 # … and where the run ended before.
 _ENDED: Final = {
-    "PipelineRun was stopping": "the run had failed before",
-    "PipelineRun was gracefully cancelled": "the run was cancelled before",
-    "PipelineRun was gracefully stopped": "the run was stopped before",
+    "PipelineRun was stopping": "a task had failed",
+    "PipelineRun was gracefully cancelled": "the run was cancelled",
+    "PipelineRun was gracefully stopped": "the run was stopped",
     "Results were missing": "a result that it needs is missing",
     "PipelineRun timeout has been reached": "the run's time was up",
     "PipelineRun Tasks timeout has been reached": "the tasks' time was up",

@@ -31,7 +31,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 # What Git hosts and chats make something of after it was rendered, so that escaping it does not help: mentions, references to issues, requests,
 # labels and milestones, addresses, GitLab's marks of changes. And what would be HTML.
 _DRAWN_IN: Final = re.compile(
-    r"""[@\#!$%~&^](?=[\w"'-]) | &(?=\#) | <(?=\S) | [{\[](?=[-+]) | \b(?=(?:www\.|(?:https?|ftp)://|mailto:|xmpp:)) | \bGH(?=-\d)""",
+    r"""[@\#!$%~&^](?=[\w"'-]) | [@\#!~&]$ | &(?=\#) | <(?!\s) | [{\[](?=[-+]) | \b(?:www(?=\.)|(?:https?|ftp)(?=://)|mailto(?=:)|xmpp(?=:)|GH(?=-\d))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _CALL: Final = re.compile(r"<(?=[@!#])")  # how chats write mentions, in code as well
@@ -52,6 +52,7 @@ ICONS: Final = {
 _TASK_ICONS: Final = {
     "succeeded": "✅", "failed": "❌", "timed_out": "⌛", "cancelled": "🚫", "skipped": "⏭️", "running": "🔵", "waiting": "⏳",
 }  # fmt: skip
+_TOLD: Final = {Outcome.TIMED_OUT: "timed out", Outcome.BROKEN: "could not run"}  # instead of failed
 # Of a task's state; "" where the icon says it all.
 _WORDS: Final = {"succeeded": "", "failed": "", "timed_out": "timed out", "unknown": "how it ended is not known"}
 
@@ -66,7 +67,7 @@ def escape(text: str) -> str:
 
 
 def _unlinked(line: str) -> str:
-    return _DRAWN_IN.sub(lambda found: f"{found[0]}{_BREAK}" if found[0] else _BREAK, line)
+    return _DRAWN_IN.sub(rf"\g<0>{_BREAK}", line)
 
 
 def _marked(line: str) -> str:
@@ -190,13 +191,21 @@ def _commit(details: RunDetails, commit: str) -> str:
 def title(event: str, *, outcome: Outcome, service: str, context: str, ref: str | None) -> str:
     """Of a message, in plain text: ``❌ service-xyz broken on main (tekton/build)``."""
     on = f" on {ref}" if ref else ""
-    return _unlinked(_LINE_END.sub(" ", f"{ICONS[outcome]} {service or context} {event}{on} ({context})"))
+    word = _TOLD.get(outcome, event) if event == "failed" else event
+    return _unlinked(_LINE_END.sub(" ", f"{ICONS[outcome]} {service or context} {word}{on} ({context})"))
 
 
 def message(details: RunDetails, *, outcome: Outcome, sentence: str, commit: str, url: str | None) -> str:
     """Of a message: the sentence, the commit, the log's end, the link."""
     tail = _tail(details, lines=CHAT_LINES, folded=False) if outcome.failure else ""
-    return _joined(f"{escape(sentence)} · {_commit(details, commit)}", tail, f"[Log]({link(url)})" if url else "")
+    why = "" if tail else escape(_unsaid(details))
+    return _joined(f"{escape(sentence)} · {_commit(details, commit)}", why, tail, f"[Log]({link(url)})" if url else "")
+
+
+def _unsaid(details: RunDetails) -> str:
+    """Why a step could not even begin, which no log tells."""
+    notes = [task.note.partition("): ")[2] for task in details.tasks if task.state == "failed"]
+    return cut(next(filter(None, notes), ""), _NOTE)
 
 
 def _joined(*parts: str) -> str:
