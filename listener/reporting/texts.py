@@ -177,7 +177,7 @@ def summary(details: RunDetails, *, sentence: str, task: str = "") -> str:
 
 def comment(details: RunDetails, *, outcome: Outcome, context: str, sentence: str, commit: str, url: str | None) -> str:
     """A section of the comment on a merge or pull request."""
-    name = f"[{escape(context)}]({link(url)})" if url else escape(context)
+    name = _linked(escape(context), url)
     head = f"{ICONS[outcome]} **{name}** {escape(sentence)}"
     tail = _tail(details, lines=TAIL_LINES, folded=True) if outcome.failure else ""
     about = f"<sub>{_run(details)} · commit {_commit(details, commit)}</sub>"
@@ -185,7 +185,12 @@ def comment(details: RunDetails, *, outcome: Outcome, context: str, sentence: st
 
 
 def _commit(details: RunDetails, commit: str) -> str:
-    return f"[{escape(commit[:8])}]({link(details.commit_url)})" if details.commit_url else code(commit[:8])
+    return _linked(escape(commit[:8]), details.commit_url) if details.commit_url else code(commit[:8])
+
+
+def _linked(text: str, url: str | None) -> str:
+    usable = url is not None and url.startswith(("https://", "http://"))
+    return f"[{text}]({link(url or '')})" if usable else text
 
 
 def title(event: str, *, outcome: Outcome, service: str, context: str, ref: str | None) -> str:
@@ -199,7 +204,7 @@ def message(details: RunDetails, *, outcome: Outcome, sentence: str, commit: str
     """Of a message: the sentence, the commit, the log's end, the link."""
     tail = _tail(details, lines=CHAT_LINES, folded=False) if outcome.failure else ""
     why = "" if tail else escape(_unsaid(details))
-    return _joined(f"{escape(sentence)} · {_commit(details, commit)}", why, tail, f"[Log]({link(url)})" if url else "")
+    return _joined(f"{escape(sentence)} · {_commit(details, commit)}", why, tail, _linked("Log", url) if url else "")
 
 
 def _unsaid(details: RunDetails) -> str:

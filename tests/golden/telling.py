@@ -170,8 +170,6 @@ class _Settling:
         self._service, self._cluster = service, cluster
         self._changed = asyncio.Event()
         service.runs.on_change(lambda _: self._changed.set())
-        tasks = service.reporter.tasks
-        on_read, tasks._on_read = tasks._on_read, lambda run: (on_read(run), self._changed.set())[0]
 
     async def after(self, step: Step) -> None:
         if step.what != "pipelineruns":
@@ -183,9 +181,7 @@ class _Settling:
                 self._changed.clear()
                 await self._changed.wait()
             reporter = self._service.reporter
-            while reporter.tasks._wanted or reporter.tasks._reading:
-                self._changed.clear()
-                await self._changed.wait()
+            await reporter.tasks.idle.wait()
             await reporter.lanes.drained()
 
     def _seen(self, key: Key, version: int) -> bool:
