@@ -34,7 +34,7 @@ _DRAWN_IN: Final = re.compile(
     r"""[@\#!$%~&^](?=[\w"'-]) | [@\#!~&]$ | &(?=\#) | <(?!\s) | [{\[](?=[-+]) | \b(?:www(?=\.)|(?:https?|ftp)(?=://)|mailto(?=:)|xmpp(?=:)|GH(?=-\d))""",
     re.IGNORECASE | re.VERBOSE,
 )
-_CALL: Final = re.compile(r"<(?=[@!#])")  # how chats write mentions, in code as well
+_CALL: Final = re.compile(r"<(?=[@!#])")  # how chats write mentions, in code as well, and comments of HTML begin
 _AT_FIRST: Final = re.compile(r"(?:[-+=>#]|\d{1,9}(?=[.)]))")  # what begins a list, a heading or a quotation
 _SPECIAL: Final = re.compile(r"""[`*\[\]|~$] | \\(?=[!-/:-@\[-`{-~]|$) | (?<!_)_+(?!_)""", re.VERBOSE)
 _NOT_IN_LINKS: Final = re.compile(r"""[^!#$%&+,./:;=?@~\w-]|[^\x21-\x7e]""")
@@ -92,7 +92,11 @@ def link(url: str) -> str:
 def code(text: str) -> str:
     """``text`` as a code span that stands in a table's cell as well; "" for none."""
     line = cut(_LINE_END.sub(" ", text), _NAME).replace("`", "'").replace("|", "¦")
-    return f"`{line}`" if line else ""
+    return f"`{_uncalled(line)}`" if line else ""
+
+
+def _uncalled(text: str) -> str:
+    return _CALL.sub(f"<{_BREAK}", text)
 
 
 def block(text: str) -> str:
@@ -101,7 +105,7 @@ def block(text: str) -> str:
     if not clean.strip():
         return ""
     fence = "`" * max(3, *(len(found) + 1 for found in _FENCES.findall(clean)), 3)
-    return f"{fence}\n{_CALL.sub(f'<{_BREAK}', clean)}\n{fence}"
+    return f"{fence}\n{_uncalled(clean)}\n{fence}"
 
 
 def last_lines(text: str, lines: int, *, characters: int = _TAIL_CHARACTERS) -> str:
