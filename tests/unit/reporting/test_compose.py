@@ -56,7 +56,7 @@ class Desk:
         return await self.composer.compose(self.run, target, False)
 
 
-OPTIONAL = {"report": ["run", "tasks"], "optional_tasks": ["bui*"]}
+OPTIONAL: dict[str, Any] = {"report": ["run", "tasks"], "optional_tasks": ["bui*"]}
 
 
 async def test_the_status_of_an_optional_task_that_failed_passes_and_says_so() -> None:
