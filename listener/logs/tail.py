@@ -20,7 +20,7 @@ from listener.logs.stream import CutError, Logs
 
 log = logging.getLogger(__name__)
 
-_LINES: Final = 1000
+_LINES: Final = (1000, 50, 3)  # first asked for, and then where these are too long to read them all
 _BYTES: Final = 64 * 1024  # what a report is given, from the end
 _MOST: Final = 4 * 1024 * 1024  # what is read, for lines may be long
 _PATIENCE: Final = 10.0  # seconds
@@ -50,20 +50,29 @@ class LogTail:
         if not is_name(pod) or not is_namespace(container):
             return None
         path = f"{object_path('pods', Key(task_run.namespace, pod))}/log"
-        params = {"container": container, "tailLines": str(_LINES)}
         kept = b""
-        read = 0
         try:
-            async with self._cluster.stream(path, params=params, pool="logs", read_timeout=_PATIENCE) as response:
-                async for chunk in response.content.iter_any():
-                    read += len(chunk)
-                    kept = (kept + chunk)[-2 * _BYTES :]
-                    if read > _MOST:
-                        break
+            for lines in _LINES:
+                kept, whole = await self._asked(path, container, lines)
+                if whole:
+                    break
         except ClusterError as error:
             log.debug("%s: %s", path, error)
             return None
         return kept or None
+
+    async def _asked(self, path: str, container: str, lines: int) -> tuple[bytes, bool]:
+        """The end of the last ``lines``, and whether it is: of more than ``_MOST`` bytes only the first are read."""
+        params = {"container": container, "tailLines": str(lines)}
+        kept = b""
+        read = 0
+        async with self._cluster.stream(path, params=params, pool="logs", read_timeout=_PATIENCE) as response:
+            async for chunk in response.content.iter_any():
+                read += len(chunk)
+                kept = (kept + chunk)[-2 * _BYTES :]
+                if read > _MOST:
+                    return kept, False
+        return kept, True
 
     async def _recorded(self, run: PipelineRun, task_run: TaskRun, container: str) -> bytes:
         label = task_labels(run).get(task_run.name, "")
@@ -73,8 +82,8 @@ class LogTail:
         prefix = f"[{label} : {step}] ".encode()
         lines: list[bytes] = []
         stream = self._logs.stream(
-            run.key, uid=run.uid, wait=0.0, follow=False, tail=_LINES, task=label, step=step, colour="never"
+            run.key, uid=run.uid, wait=0.0, follow=False, tail=_LINES[0], task=label, step=step, colour="never"
         )
         async for piece in stream:
-            lines = [*lines, *piece.split(b"\n")][-_LINES - 1 :]
+            lines = [*lines, *piece.split(b"\n")][-_LINES[0] - 1 :]
         return b"\n".join(line.removeprefix(prefix) for line in lines if line.startswith(prefix))

@@ -72,7 +72,7 @@ class Composer:
         match target.aspect:
             case "check" | "task-check":
                 optional = bool(target.task) and is_optional(target)
-                text = texts.summary(facts.details)
+                text = texts.summary(facts.details, sentence=facts.sentence, task=target.task)
                 return self._report(CheckRun, facts, described, text=text, details=facts.details, optional=optional)
             case "comment":
                 only_update = target.policy.comment != "always" and not facts.outcome.failure
@@ -145,16 +145,18 @@ class Composer:
         tail = ""
         if fault.task_run is not None and fault.container and what.failure and self._shows_log(target):
             tail = await self._tail(run, fault.task_run, fault.container)
-        first = self._first_target(run) or target  # a channel knows no commits
-        host = self._notifier_of(first.host)
+        at = target
+        if target.aspect == MESSAGE:  # a channel knows no commits
+            at = self._first_target(run) or target
+        host = self._notifier_of(at.host)
         return details_of(
             run,
             target,
             summary,
             fault,
             log_tail=tail,
-            commit_url=host.commit_url(first.repository, first.sha) if host is not None else None,
-            repository_url=host.repository_url(first.repository) if host is not None else None,
+            commit_url=host.commit_url(at.repository, at.sha) if host is not None else None,
+            repository_url=host.repository_url(at.repository) if host is not None else None,
         )
 
     @staticmethod
@@ -182,7 +184,12 @@ class Composer:
         if (template := target.policy.comment_text) is not None:
             return facts.fill(template, escape=texts.escape, markdown=True)
         return texts.comment(
-            facts.details, outcome=facts.outcome, context=target.context, sentence=facts.sentence, url=target.url
+            facts.details,
+            outcome=facts.outcome,
+            context=target.context,
+            sentence=facts.sentence,
+            commit=target.sha,
+            url=target.url,
         )
 
     def _message(self, facts: Facts, described: str) -> CommitStatus:

@@ -12,6 +12,7 @@ from listener.cluster.outcome import duration
 from listener.cluster.summary import RunSummary, StepSummary, TaskSummary
 from listener.reporting import texts
 from listener.reporting.target import Target
+from listener.reporting.tasks import told_state, took, trouble_of, why_skipped
 from listener.reporting.values import Values
 from listener.template import Reference, Template
 from notifiers.reports import Outcome, RunDetails, TaskDetails
@@ -32,7 +33,7 @@ class Facts:
     event: str = ""
 
     def fill(self, template: Template, *, escape: Escape, markdown: bool) -> str:
-        """``template`` with its values through ``escape``; with ``markdown`` tables and logs as such, and links as they are."""
+        """``template`` with its values through ``escape``; with ``markdown`` tables and logs as such, and links as links."""
         lookup = Values(self.run, self.target.service)
 
         def value(reference: Reference) -> str | None:
@@ -41,15 +42,15 @@ class Facts:
             found = lookup(reference)
             return escape(found) if found else None
 
-        return template.fill(value)
+        return template.fill(value).strip("\n") if markdown else template.fill(value)
 
     def _fact(self, reference: Reference, *, escape: Escape, markdown: bool) -> str:
         details, target = self.details, self.target
         if reference.source == "run":
             if reference.name == "tasks":
-                return texts.table(details.tasks) if markdown else escape(str(len(details.tasks) or ""))
+                return _apart(texts.table(details.tasks)) if markdown else escape(str(len(details.tasks) or ""))
             if reference.name == "url":
-                return target.url or ""
+                return texts.link(target.url or "") if markdown else escape(target.url or "")
             condition = self.run.condition
             found = {
                 "state": self.outcome.value,
@@ -64,7 +65,7 @@ class Facts:
             }[reference.name]
         elif reference.source == "commit":
             if reference.name == "url":
-                return details.commit_url
+                return texts.link(details.commit_url) if markdown else escape(details.commit_url)
             found = {
                 "sha": target.sha, "short": target.sha[:8], "ref": target.ref or "", "repository": target.repository,
             }[reference.name]  # fmt: skip
@@ -73,8 +74,13 @@ class Facts:
             found = {"task": details.failed_task, "step": details.failed_step, "exit_code": code}[reference.name]
         else:
             tail = texts.last_lines(details.log_tail, texts.TAIL_LINES)
-            return texts.block(tail) if markdown else escape(tail)
+            return _apart(texts.block(tail)) if markdown else escape(tail)
         return escape(found)
+
+
+def _apart(block: str) -> str:
+    """Wherever a template names it: a code block and a table are ones only on lines of their own."""
+    return f"\n\n{block}\n\n" if block else ""
 
 
 _OF_RUN: Final = frozenset({"name", "namespace", "pipeline"})
@@ -110,15 +116,19 @@ def fault_of(summary: RunSummary, task_runs: list[TaskRun], *, task: str = "") -
     """Where the run broke; with ``task``, where that task did. Of a task that is tried again: its last try."""
     label, name = (summary.place.label, summary.place.step) if summary.place is not None else ("", "")
     if task:
-        broken = next((one for one in summary.tasks if one.task == task and one.state in _FAILED), None)
+        of_task = [one for one in summary.tasks if one.task == task]
+        broken = next((one for one in of_task if told_state(one, summary) in _FAILED), None)
         label = broken.label if broken is not None else ""
-        name = next((step.name for step in _steps(broken) if step.state == "failed"), "")
+        name = next((step.name for step in _steps(broken) if step.state in ("failed", "cancelled")), "")
     found = next((one for one in summary.tasks if one.label == label), None)
+    if not name:  # it never began: its image could not be pulled
+        name = next((step.name for step in _steps(found) if step.reason), "")
     step = next((step for step in _steps(found) if step.name == name), None)
     task_run = next((one for one in task_runs if found is not None and one.name == found.name), None)
     state = next((one for one in task_run.attempt.steps if one.name == name), None) if task_run is not None else None
-    container = state.container if state is not None and state.terminated else ""
-    return Fault(label, name, step.exit_code if step is not None else None, task_run, container)
+    container = state.container if state is not None and (state.running or state.terminated) else ""
+    exit_code = step.exit_code if step is not None and step.state == "failed" else None  # not of what was ended
+    return Fault(label, name, exit_code, task_run, container)
 
 
 def details_of(
@@ -132,9 +142,12 @@ def details_of(
     repository_url: str | None = None,
 ) -> RunDetails:
     """What a notifier may show of ``run``; of one of its tasks, where ``target`` is about one."""
-    tasks = [_task(task, target) for task in summary.tasks if target.task in ("", task.task)]
+    tasks = [_task(task, target, summary) for task in summary.tasks if target.task in ("", task.task)]
     if not target.task:
-        tasks += [TaskDetails(name=skipped.task, state="skipped", note=skipped.reason) for skipped in summary.skipped]
+        tasks += [
+            TaskDetails(name=skipped.task, state="skipped", note=why_skipped(skipped.reason))
+            for skipped in summary.skipped
+        ]
         tasks += [TaskDetails(name=name, state="waiting") for name in summary.waiting]
     return RunDetails(
         namespace=run.namespace,
@@ -161,22 +174,16 @@ def _steps(task: TaskSummary | None) -> tuple[StepSummary, ...]:
     return task.attempts[-1].steps if task is not None and task.attempts else ()
 
 
-def _task(task: TaskSummary, target: Target) -> TaskDetails:
+def _task(task: TaskSummary, target: Target, summary: RunSummary) -> TaskDetails:
     name = task.task
     if task.values:
         name += f" ({', '.join(f'{key}={value}' for key, value in task.values.items())})"
-    broke = next((step for step in _steps(task) if step.state == "failed"), None) if task.state in _FAILED else None
-    notes = []
-    if broke is not None:
-        code = f"exited {broke.exit_code}" if broke.exit_code is not None else "failed"
-        notes.append(f"{broke.name} {code}{f' ({broke.reason})' if broke.reason else ''}")
-    if len(task.attempts) > 1:
-        notes.append(f"{len(task.attempts)} attempts")
+    tries = f"{len(task.attempts)} attempts" if len(task.attempts) > 1 else ""
     optional = target.policy.optional
     return TaskDetails(
         name=name,
-        state=task.state if task.state != "queued" else "waiting",
-        duration=duration(task.started, task.completed),
-        note=", ".join(notes),
+        state=told_state(task, summary),
+        duration=took(task, summary),
+        note=", ".join(filter(None, (trouble_of(task, summary), tries))),
         optional=optional is not None and optional.match(task.task) is not None,
     )

@@ -16,8 +16,8 @@ from typing import Final
 
 from listener.cluster.client import ClusterError
 from listener.cluster.objects import PipelineRun, TaskRun
-from listener.cluster.outcome import duration
-from listener.cluster.summary import RunSummary, TaskSummary, summarize
+from listener.cluster.outcome import duration, image_trouble
+from listener.cluster.summary import RunSummary, StepSummary, TaskSummary, summarize
 from listener.reporting.status import ReadTaskRuns
 from notifiers.reports import Outcome
 
@@ -50,12 +50,24 @@ _HEADS: Final = {
     Outcome.TIMED_OUT: "Timed out after",
     Outcome.CANCELLED: "Cancelled after",
 }
-# Tekton's skippingReason (docs/pipelineruns.md) where the pipeline is written so; others mean that the run ended before.
+# Tekton's skippingReason (docs/pipelineruns.md) where the pipeline is written so …
 _BY_DESIGN: Final = {
     "When Expressions evaluated to false": "its conditions do not hold",
     "Parent Tasks were skipped": "a task before it was skipped",
     "Matrix Parameters have an empty array": "its matrix is empty",
 }
+# … and where the run ended before.
+_ENDED: Final = {
+    "PipelineRun was stopping": "a task had failed",
+    "PipelineRun was gracefully cancelled": "the run was cancelled",
+    "PipelineRun was gracefully stopped": "the run was stopped",
+    "Results were missing": "a result that it needs is missing",
+    "PipelineRun timeout has been reached": "the run's time was up",
+    "PipelineRun Tasks timeout has been reached": "the tasks' time was up",
+    "PipelineRun Finally timeout has been reached": "the time for finally was up",
+    "None": "",
+}
+_ENDS: Final = ("failed", "timed_out", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,33 +178,86 @@ def task_states(run: PipelineRun, task_runs: list[TaskRun]) -> dict[str, TaskSta
 
 
 def _state(group: list[TaskSummary], summary: RunSummary) -> TaskState:
-    found = [_STATES.get(task.state, Outcome.RUNNING) for task in group]
+    found = [_STATES.get(told_state(task, summary), Outcome.RUNNING) for task in group]
     what = next(state for state in _WORST if state in found)
     if any(not state.final for state in found):  # of a matrix: not before all of it has ended
         what = Outcome.RUNNING if not summary.final else what
     worst = next(task for task, state in zip(group, found, strict=True) if state is what or not state.final)
-    return TaskState(what, _sentence(group, worst, what), worst.label)
+    return TaskState(what, _sentence(group, worst, what, summary), worst.label)
 
 
-def _sentence(group: list[TaskSummary], worst: TaskSummary, what: Outcome) -> str:
+def _sentence(group: list[TaskSummary], worst: TaskSummary, what: Outcome, summary: RunSummary) -> str:
     if what is Outcome.RUNNING:
         done = sum(task.state == "succeeded" for task in group)
         return f"Running: {done} of {len(group)} done" if len(group) > 1 else "Running"
-    took = duration(worst.started, worst.completed)
+    begun = min((task.started for task in group if task.started), default="")
+    time = duration(begun, max(task.completed or summary.completed for task in group))
     head = _HEADS[what]
-    text = f"{head} {took}" if took else head.split()[0] if what is not Outcome.TIMED_OUT else "Timed out"
+    text = f"{head} {time}" if time else head.rpartition(" ")[0]
     if len(group) > 1:
-        text += f" · {sum(task.state == 'succeeded' for task in group)} of {len(group)} passed"
-    return text if what is Outcome.SUCCEEDED else f"{text}{_fault(worst)}"
+        passed = f"{sum(task.state == 'succeeded' for task in group)} of {len(group)}"
+        text += f" · {passed}" if what is Outcome.SUCCEEDED else f" · {passed} passed"
+    trouble = trouble_of(worst, summary)
+    if what is Outcome.SUCCEEDED:
+        return f"{text} · {trouble}" if trouble else text
+    tries = f" after {len(worst.attempts)} attempts" if len(worst.attempts) > 1 else ""
+    return f"{text}: {trouble}{tries}" if trouble else f"{text}{tries}"
 
 
-def _fault(task: TaskSummary) -> str:
+# What is told of one task, in its own status and in tables
+
+
+def told_state(task: TaskSummary, summary: RunSummary) -> str:
+    """The state of a task for people: one of a matrix, if it is one.
+
+    Whether a pod is being started or a step runs is not known in time, for the run changes only when a task begins or ends: both is
+    running. Tekton cancels what runs when the run's time is up: that is what has timed out. How a custom task ended is not known, but
+    where all others are well it is why the run is not.
+    """
+    if not summary.final:
+        return "running" if task.state in ("waiting", "queued") else task.state
+    if task.state == "cancelled" and summary.state == "timed_out":
+        return summary.state
+    alone = all(one is task or one.state == "succeeded" for one in summary.tasks)
+    return summary.state if task.state == "unknown" and alone and summary.state in _ENDS else task.state
+
+
+def took(task: TaskSummary, summary: RunSummary) -> str:
+    """``2m 14s``; "" where it is not known, as of custom tasks. A task that the end of its run took by surprise ended then."""
+    return duration(task.started, task.completed or summary.completed)
+
+
+def trouble_of(task: TaskSummary, summary: RunSummary) -> str:
+    """What went wrong within a task: ``compile exited 2``, ``sleep was still running``, ``s1 exited 3 (allowed to fail)``; or ""."""
+    state = told_state(task, summary)
     if not task.attempts:
-        return ""
+        return (
+            "custom task had not finished" if task.kind == "CustomRun" and state in ("timed_out", "cancelled") else ""
+        )
     last = task.attempts[-1]
-    step = next((step for step in last.steps if step.state == "failed"), None)
-    if step is None:
-        return f": {last.message}" if last.message and last.state in ("failed", "timed_out") else ""
-    code = f" exited {step.exit_code}" if step.exit_code is not None else " failed"
-    tries = f" after {last.number} attempts" if last.number > 1 else ""
-    return f": {step.name}{code}{f' ({step.reason})' if step.reason else ''}{tries}"
+    if state in ("failed", "timed_out", "cancelled"):
+        broke = next((step for step in last.steps if step.state == "failed"), None)
+        if broke is not None and broke.exit_code is not None:
+            return _exited(broke)
+        if pull := image_trouble(f"{last.reason} {last.message}"):
+            return pull
+        if broke is not None:
+            return f"{broke.name}: {broke.reason}" if broke.reason else f"{broke.name} failed"
+        if state == "failed":
+            return last.message or last.reason
+        hung = next((step for step in last.steps if step.state == "cancelled"), None)
+        return f"{hung.name} was still running" if hung is not None else ""
+    allowed = [f"{_exited(step)} (allowed to fail)" for step in last.steps if step.state == "continued"]
+    return ", ".join(allowed) if state == "succeeded" else ""
+
+
+def _exited(step: StepSummary) -> str:
+    """What the runtime says belongs to it where the step never began; what a step itself left as a message are its results."""
+    why = f" ({step.reason})" if step.reason else ""
+    message = step.message if step.reason and not step.message.startswith(("[", "{")) else ""
+    return f"{step.name} exited {step.exit_code}{why}{f': {message}' if message else ''}"
+
+
+def why_skipped(reason: str) -> str:
+    """Tekton's reason in plain words; its own where it is none that is known."""
+    return {**_BY_DESIGN, **_ENDED}.get(reason, reason)
