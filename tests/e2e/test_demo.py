@@ -132,6 +132,7 @@ def test_markdown_is_shown_as_it_is_meant_and_nothing_else_becomes_html() -> Non
         outcome=Outcome.FAILED,
         context="tekton/li*nt",
         sentence=f"**{hostile}**",
+        commit="c" * 40,
         url="https://l.example.com/_a_",
     )
     shown = str(render(f"<!-- hidden -->\n{comment}\n\n{hostile}"))
