@@ -37,6 +37,8 @@ _NEVER_RAN: Final = frozenset(
 )
 _NEVER_RAN_PREFIXES: Final = ("CouldntGet", "Invalid", "FailedValidation", "FailedToResolve")
 _QUEUED: Final = frozenset({"PipelineRunPending", "Started", "Pending"})
+#: A TaskRun's reason where the pipeline says of its task ``onError: continue``.
+IGNORED: Final = "FailureIgnored"
 # Steps that did not fail by themselves: their pod was taken away.
 ENDED_FROM_OUTSIDE: Final = frozenset({"TaskRunCancelled", "TaskRunTimeout", "TaskRunImagePullFailed"})
 
@@ -91,7 +93,11 @@ def fault(run: PipelineRun, task_runs: Iterable[TaskRun]) -> Fault | None:
 
     Of several failed tasks the one that ended first is named: what came after may have failed because of it.
     """
-    failed = [task for task in task_runs if task.attempt.condition and task.attempt.condition.status == "False"]
+    failed = [
+        task
+        for task in task_runs
+        if (condition := task.attempt.condition) and condition.status == "False" and condition.reason != IGNORED
+    ]
     names = {child.name: child.task for child in run.children}
     candidates = [
         found for task in sorted(failed, key=_ended) if (found := _task_fault(task, names.get(task.name) or task.task))

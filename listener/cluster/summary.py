@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from listener.cluster.objects import Attempt, Child, Condition, PipelineRun, StepState, TaskRun
-from listener.cluster.outcome import ENDED_FROM_OUTSIDE, outcome, sentence
+from listener.cluster.outcome import ENDED_FROM_OUTSIDE, IGNORED, outcome, sentence
 from notifiers.base import Outcome
 
 _TASK_CANCELLED: Final = frozenset({"TaskRunCancelled", "Cancelled"})
@@ -34,7 +34,7 @@ class StepSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One try of a task. ``state``: waiting, running, succeeded, failed, timed_out, cancelled."""
+    """One try of a task. ``state``: waiting, running, succeeded, failed, continued (failed, and that was allowed), timed_out, cancelled."""
 
     number: int
     state: str
@@ -243,6 +243,8 @@ def _attempt_state(attempt: Attempt, condition: Condition, *, run_is_over: bool)
     if condition.status == "False":
         if condition.reason in _TASK_CANCELLED:
             return "cancelled"
+        if condition.reason == IGNORED:
+            return "continued"
         return "timed_out" if condition.reason in _TASK_TIMED_OUT else "failed"
     if run_is_over:
         return "cancelled"

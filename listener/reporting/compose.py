@@ -71,7 +71,7 @@ class Composer:
         described = _described(facts)
         match target.aspect:
             case "check" | "task-check":
-                optional = bool(target.task) and is_optional(target)
+                optional = bool(target.task) and is_optional(target, self._tasks.of(run.uid).get(target.task))
                 text = texts.summary(facts.details, sentence=facts.sentence, task=target.task)
                 return self._report(CheckRun, facts, described, text=text, details=facts.details, optional=optional)
             case "comment":
@@ -118,7 +118,7 @@ class Composer:
             description=_task_sentence(target, what, state),
             target_url=target.url,
             ref=target.ref,
-            optional=is_optional(target),
+            optional=is_optional(target, state),
         )
 
     # What is known
@@ -226,10 +226,11 @@ def _described(facts: Facts) -> str:
     return " ".join(plain.fill(template, escape=str, markdown=False).split())
 
 
-def is_optional(target: Target) -> bool:
-    """Whether the task that ``target`` is about may fail without blocking."""
+def is_optional(target: Target, state: TaskState | None) -> bool:
+    """Whether the task that ``target`` is about may fail without blocking: the service or the pipeline says so."""
     optional = target.policy.optional
-    return optional is not None and optional.match(target.task) is not None
+    said = optional is not None and optional.match(target.task) is not None
+    return said or (state is not None and state.optional)
 
 
 def task_outcome(run: PipelineRun, target: Target, state: TaskState | None, *, deleted: bool) -> Outcome | None:
@@ -239,11 +240,11 @@ def task_outcome(run: PipelineRun, target: Target, state: TaskState | None, *, d
     what = state.outcome
     if not what.final and (deleted or run.deleting):
         return Outcome.DELETED
-    return Outcome.SUCCEEDED if what.failure and target.aspect == TASK and is_optional(target) else what
+    return Outcome.SUCCEEDED if what.failure and target.aspect == TASK and is_optional(target, state) else what
 
 
 def _task_sentence(target: Target, what: Outcome, state: TaskState | None) -> str:
     if what is Outcome.DELETED or state is None:
         return "Run deleted before it finished"
-    optional = state.outcome.failure and is_optional(target)
+    optional = state.outcome.failure and is_optional(target, state)
     return f"Optional: {state.sentence[0].lower()}{state.sentence[1:]}" if optional else state.sentence

@@ -182,8 +182,8 @@ def _task(task: TaskSummary, target: Target, summary: RunSummary) -> TaskDetails
     optional = target.policy.optional
     return TaskDetails(
         name=name,
-        state=told_state(task, summary),
+        state="failed" if task.state == "continued" else told_state(task, summary),
         duration=took(task, summary),
         note=", ".join(filter(None, (trouble_of(task, summary), tries))),
-        optional=optional is not None and optional.match(task.task) is not None,
+        optional=task.state == "continued" or (optional is not None and optional.match(task.task) is not None),
     )

@@ -34,6 +34,7 @@ _STATES: Final = {
     "queued": Outcome.RUNNING,
     "succeeded": Outcome.SUCCEEDED,
     "failed": Outcome.FAILED,
+    "continued": Outcome.FAILED,
     "timed_out": Outcome.TIMED_OUT,
     "cancelled": Outcome.CANCELLED,
     "deleted": Outcome.CANCELLED,
@@ -77,6 +78,7 @@ class TaskState:
     outcome: Outcome
     sentence: str
     label: str  #: how the run's page calls it
+    optional: bool = False  #: the pipeline says that its failure does not count
 
 
 class Tasks:
@@ -183,7 +185,8 @@ def _state(group: list[TaskSummary], summary: RunSummary) -> TaskState:
     if any(not state.final for state in found):  # of a matrix: not before all of it has ended
         what = Outcome.RUNNING if not summary.final else what
     worst = next(task for task, state in zip(group, found, strict=True) if state is what or not state.final)
-    return TaskState(what, _sentence(group, worst, what, summary), worst.label)
+    optional = what.failure and all(task.state in ("continued", "succeeded") for task in group)
+    return TaskState(what, _sentence(group, worst, what, summary), worst.label, optional)
 
 
 def _sentence(group: list[TaskSummary], worst: TaskSummary, what: Outcome, summary: RunSummary) -> str:
@@ -235,7 +238,7 @@ def trouble_of(task: TaskSummary, summary: RunSummary) -> str:
             "custom task had not finished" if task.kind == "CustomRun" and state in ("timed_out", "cancelled") else ""
         )
     last = task.attempts[-1]
-    if state in ("failed", "timed_out", "cancelled"):
+    if state in ("failed", "continued", "timed_out", "cancelled"):
         broke = next((step for step in last.steps if step.state == "failed"), None)
         if broke is not None and broke.exit_code is not None:
             return _exited(broke)
@@ -243,7 +246,7 @@ def trouble_of(task: TaskSummary, summary: RunSummary) -> str:
             return pull
         if broke is not None:
             return f"{broke.name}: {broke.reason}" if broke.reason else f"{broke.name} failed"
-        if state == "failed":
+        if state in ("failed", "continued"):
             return last.message or last.reason
         hung = next((step for step in last.steps if step.state == "cancelled"), None)
         return f"{hung.name} was still running" if hung is not None else ""

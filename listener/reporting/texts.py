@@ -49,6 +49,7 @@ ICONS: Final = {
     Outcome.BROKEN: "💥",
     Outcome.DELETED: "🚫",
 }
+_ALLOWED: Final = "⚠️"  # what has failed, and may
 _TASK_ICONS: Final = {
     "succeeded": "✅", "failed": "❌", "timed_out": "⌛", "cancelled": "🚫", "skipped": "⏭️", "running": "🔵", "waiting": "⏳",
 }  # fmt: skip
@@ -131,7 +132,7 @@ def table(tasks: tuple[TaskDetails, ...]) -> str:
         return ""
     shown = [
         (
-            _TASK_ICONS.get(task.state, "▫️"),
+            _ALLOWED if task.optional and task.state in ("failed", "timed_out") else _TASK_ICONS.get(task.state, "▫️"),
             code(task.name) or "–",
             escape(cut(task.duration, _NAME)) or "–",
             _note(task),
@@ -213,7 +214,7 @@ def message(details: RunDetails, *, outcome: Outcome, sentence: str, commit: str
 
 def _unsaid(details: RunDetails) -> str:
     """Why a step could not even begin, which no log tells."""
-    notes = [task.note.partition("): ")[2] for task in details.tasks if task.state == "failed"]
+    notes = [task.note.partition("): ")[2] for task in details.tasks if task.state == "failed" and not task.optional]
     return cut(next(filter(None, notes), ""), _NOTE)
 
 

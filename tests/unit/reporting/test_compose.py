@@ -99,7 +99,7 @@ async def test_a_tasks_check_run_tells_of_its_own_log_and_of_no_other() -> None:
 
 async def test_a_runs_check_run_has_the_table_and_the_logs_end() -> None:
     report: CheckRun = await Desk(optional_tasks="build").say("check")
-    assert "| ❌ | `build` | 11s | compile exited 2 (allowed to fail) |" in report.text
+    assert "| ⚠️ | `build` | 11s | compile exited 2 (allowed to fail) |" in report.text
     assert "src/main.c:12:5: error" in report.text
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from listener.cluster.decode import decode_pipeline_run, decode_task_run
 from listener.cluster.objects import PipelineRun, TaskRun
+from listener.cluster.outcome import sentence
 from listener.cluster.summary import summarize
 from listener.reporting.facts import details_of, fault_of
 from listener.reporting.target import Target
@@ -64,8 +65,8 @@ def test_each_task_of_the_recorded_runs_is_told_in_one_sentence(name: str) -> No
     states = task_states(*recorded()[name])
     said = {task: state.sentence for task, state in states.items()}
     assert said.keys() == ENDS[name].keys()
-    for task, sentence in ENDS[name].items():
-        assert said[task].startswith(sentence) if "StartError" in sentence else said[task] == sentence
+    for task, wanted in ENDS[name].items():
+        assert said[task].startswith(wanted) if "StartError" in wanted else said[task] == wanted
 
 
 @pytest.mark.parametrize(
@@ -198,3 +199,21 @@ def test_a_task_that_cannot_be_looked_into_failed_where_nothing_else_did(kind: s
 def test_every_reason_for_skipping_has_plain_words_and_an_unknown_one_its_own() -> None:
     assert why_skipped("Results were missing") == "a result that it needs is missing"
     assert why_skipped("Something new") == "Something new"
+
+
+def test_a_task_that_the_pipeline_lets_fail_is_neither_the_fault_nor_a_reason_to_block() -> None:
+    run = made(("False", "Failed"), ("r-lint", "lint"), ("r-build", "build"))
+    found = [
+        task_run("r-lint", ("False", "FailureIgnored", ""), seconds=(0, 5), steps=[EXITED]),
+        task_run("r-build", ("False", "Failed", ""), seconds=(0, 9), steps=[EXITED]),
+    ]
+    states = task_states(run, found)
+    assert (states["lint"].outcome, states["lint"].optional) == (Outcome.FAILED, True)
+    assert states["lint"].sentence == "Failed in 5s: s exited 3"
+    assert not states["build"].optional
+    assert "build › s exited 3" in sentence(run, found)
+    summary = summarize(run, found)
+    assert summary.place is not None
+    assert summary.place.label == "build"
+    told = {task.name: task for task in details_of(run, TARGET, summary, fault_of(summary, found)).tasks}
+    assert (told["lint"].state, told["lint"].optional) == ("failed", True)
