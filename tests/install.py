@@ -76,12 +76,20 @@ def uv_environment(options: Mapping[str, str], env: Mapping[str, str]) -> dict[s
             continue
         for name in (word, *ALSO.get(word, ())):
             said[name] = between.join(parts)
-    if "UV_INDEX" in said and "UV_INDEX" not in env:  # pip takes the best of all indexes, uv the first that has the package
+    if (
+        "UV_INDEX" in said and "UV_INDEX" not in env
+    ):  # pip takes the best of all indexes, uv the first that has the package
         said.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     if "UV_FIND_LINKS" in said:  # uv refuses a folder that does not exist, pip only warns
         links = said["UV_FIND_LINKS"].split(",")
         said["UV_FIND_LINKS"] = ",".join(link for link in links if "://" in link or Path(link).exists())
     return said
+
+
+def like_pip(env: Mapping[str, str]) -> dict[str, str]:
+    """``env`` for uv, so that it asks the indexes that pip asks. Raises ``OnlyPipError``."""
+    listing = subprocess.run(_pip("config", "list"), check=True, capture_output=True, text=True, env=dict(env)).stdout
+    return uv_environment(pip_options(listing), env)
 
 
 def _pip(*arguments: str) -> list[str]:
@@ -92,8 +100,7 @@ def _by_uv(target: str) -> str:
     """Install by uv. Gives why it did not, or nothing."""
     uv = Path(sys.executable).with_name("uv")
     try:
-        listing = subprocess.run(_pip("config", "list"), check=True, capture_output=True, text=True).stdout
-        env = uv_environment(pip_options(listing), os.environ)
+        env = like_pip(os.environ)
         if not uv.exists():
             wheel = _pip("install", "--quiet", "--only-binary", "uv", "--constraint", CONSTRAINTS, "uv")
             subprocess.run(wheel, check=True)
@@ -110,7 +117,7 @@ def install(target: str) -> int:
     """Install ``target``; gives the exit code."""
     if not (why := _by_uv(target)):
         return 0
-    print(f"installing with pip, it takes a minute ({why})", file=sys.stderr)
+    sys.stderr.write(f"installing with pip, it takes a minute ({why})\n")
     command = _pip("install", "--quiet", "--constraint", CONSTRAINTS, "--editable", target)
     return subprocess.run(command, check=False).returncode
 
