@@ -72,17 +72,16 @@ def uv_environment(options: Mapping[str, str], env: Mapping[str, str]) -> dict[s
         word, between = WORDS[option]
         if len(parts) > 1 and not between:
             raise OnlyPipError(f"pip is configured with more than one {option}")
+        if option == "find-links":  # uv refuses a folder that does not exist, pip warns of it
+            parts = [part for part in parts if "://" in part or Path(part).exists()]
         if word.startswith("UV_") and (word in env or OLD_WORDS.get(word, word) in env):
             continue
-        for name in (word, *ALSO.get(word, ())):
+        for name in (word, *ALSO.get(word, ())) if parts else ():
             said[name] = between.join(parts)
     if (
         "UV_INDEX" in said and "UV_INDEX" not in env
     ):  # pip takes the best of all indexes, uv the first that has the package
         said.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    if "UV_FIND_LINKS" in said:  # uv refuses a folder that does not exist, pip only warns
-        links = said["UV_FIND_LINKS"].split(",")
-        said["UV_FIND_LINKS"] = ",".join(link for link in links if "://" in link or Path(link).exists())
     return said
 
 
