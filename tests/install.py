@@ -78,9 +78,7 @@ def uv_environment(options: Mapping[str, str], env: Mapping[str, str]) -> dict[s
             continue
         for name in (word, *ALSO.get(word, ())) if parts else ():
             said[name] = between.join(parts)
-    if (
-        "UV_INDEX" in said and "UV_INDEX" not in env
-    ):  # pip takes the best of all indexes, uv the first that has the package
+    if "UV_INDEX" in said and "UV_INDEX" not in env:  # pip takes the best of all indexes, uv the first that has any
         said.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return said
 
@@ -103,7 +101,7 @@ def _by_uv(target: str) -> str:
         if not uv.exists():
             wheel = _pip("install", "--quiet", "--only-binary", "uv", "--constraint", CONSTRAINTS, "uv")
             subprocess.run(wheel, check=True)
-        command = [uv, "pip", "install", "--quiet", "--python", sys.executable]
+        command = [str(uv), "pip", "install", "--quiet", "--python", sys.executable]
         subprocess.run([*command, "--constraint", CONSTRAINTS, "--editable", target], check=True, env=env)
     except OnlyPipError as error:
         return str(error)

@@ -101,7 +101,7 @@ def install(wheel: Path, venv: Path) -> None:
     ):
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-    command = [venv / "bin" / "pip", "install", "--quiet", "-c", constraints, wanted]
+    command = [str(venv / "bin" / "pip"), "install", "--quiet", "-c", str(constraints), wanted]
     subprocess.run(command, check=True, env=quick.outside())
     subprocess.run([venv / "bin" / "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"], check=True)
 
