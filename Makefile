@@ -5,6 +5,11 @@ VENV   ?= .venv
 PORT   ?= 8080
 BIN    := $(VENV)/bin
 
+ifneq ($(PYTHONDONTWRITEBYTECODE),) # asks for clean sources; but each of the tests' processes would compile everything again
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/pycache
+endif
+
 .PHONY: audit bench chaos clean demo e2e format fuzz help lint packages schema screenshots test
 
 help:  ## this text
@@ -13,7 +18,8 @@ help:  ## this text
 demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, on PORT (8080) and the next five
 	$(BIN)/tekton-listener demo --port $(PORT)
 
-test: lint packages  ## every check and every test
+test: $(VENV)/.dev  ## every check and every test
+	@$(MAKE) --no-print-directory -j 3 lint packages $(VENV)/.compiled
 	$(BIN)/python -m pytest -n 4 $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, and who may import whom
@@ -39,7 +45,7 @@ fuzz: $(VENV)/.dev  ## send fifty times as much rubbish to the service as make t
 	FUZZ=50 $(BIN)/python -m pytest tests/security/test_fuzz.py $(ARGS)
 
 audit: $(VENV)/.audit  ## build/sbom.json, and what is known against anything in constraints.txt; needs the network
-	$(BIN)/python -m tests.security.audit
+	$(VENV)/audit/bin/python -m tests.security.audit
 
 packages:  # a browser and a proxy for the tests, where they can be installed
 	@sh tests/system-packages
@@ -56,16 +62,23 @@ schema: $(VENV)/.dev  ## write config/listener.schema.json and docs/configuratio
 clean:  ## forget what was installed
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/.run: pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m tests.install .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m tests.install '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.compiled: $(VENV)/.dev  # once, before several processes need it at the same time
+	@$(BIN)/python -m pytest --collect-only > $@.log || { cat $@.log; exit 1; }
 	@touch $@
 
-$(VENV)/.audit: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
+$(VENV)/.audit: pyproject.toml constraints.txt | $(BIN)/python  # apart, for with its packages around, the service starts 3 s later
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m tests.install '.[audit]'
 	@touch $@

@@ -24,7 +24,6 @@ from listener.assembly import Settings, StartError, read_settings
 from listener.check_config import check
 from listener.cluster.client import ClusterConfigError
 from listener.config import ConfigError
-from listener.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +88,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    import listener.service  # noqa: F401 - before the loop runs, and not for the other commands
+
     port = port_of(os.environ)
     settings = dataclasses.replace(read_settings(arguments.config, os.environ), port=port)
     return _run(lambda: _serve_until_told(settings))
 
 
 async def _serve_until_told(settings: Settings) -> int:
+    from listener.service import Service
+
     stop = stop_signal()
     async with Service(settings) as service:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reloader.ask)

@@ -16,6 +16,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
+import kubernetes_asyncio.config  # noqa: F401 - takes half a second: now, and not when probes are answered
 from aiohttp import web
 
 from listener.assembly import (

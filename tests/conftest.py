@@ -11,12 +11,19 @@ from hypothesis import settings
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.demo.kubernetes import KubernetesApi
+from tests import quick
 from tests.archives import Shelf
 from tests.s3 import S3Server
 from tests.scene import GITHUB_PATH, GITLAB_PATH, SHA, Scene
 
 settings.register_profile("listener", deadline=None)  # a busy machine is no defect
 settings.load_profile("listener")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with quick.one_authority(tmp_path_factory.mktemp("trust")), quick.entry_points_once():
+        yield
 
 
 @pytest.fixture

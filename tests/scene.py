@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import os
 import sys
 import textwrap
@@ -20,6 +21,8 @@ from listener.config import load
 from listener.demo.github import GitHub
 from listener.demo.gitlab import GitLab
 from listener.demo.kubernetes import KubernetesApi
+from listener.demo.kubernetes.replay import Step
+from listener.demo.kubernetes.replay import load as load_recording
 from listener.service import Service
 from notifiers.registry import discover
 
@@ -34,6 +37,16 @@ services:
     runs: {{namespace: team-a, name: service-xyz-run-*}}
     repository: [gitlab:{GITLAB_PATH}, github:{GITHUB_PATH}]
 """
+
+
+def recording() -> list[Step]:
+    """What the real cluster did, in order; read once, for the cluster in memory changes nothing of it."""
+    return [*_recording()]
+
+
+@functools.cache
+def _recording() -> tuple[Step, ...]:
+    return tuple(load_recording(RECORDINGS))
 
 
 @dataclass(kw_only=True)

@@ -17,20 +17,17 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 import yaml
-from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import (
-    ConfigException,
-    incluster_config,
-    kube_config,
-)
 
 from listener.cluster.names import Key, is_name, is_namespace
+
+if TYPE_CHECKING:  # half of the time that a command takes to start; what asks no cluster does without
+    from kubernetes_asyncio.client import ApiClient, Configuration
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +110,8 @@ class Cluster:
 
         Raises ``ClusterConfigError`` which says what was tried.
         """
+        from kubernetes_asyncio.client import Configuration
+
         configuration = Configuration()
         source = await _load(configuration, env)
         return cls(configuration, source=source, env=env)
@@ -258,6 +257,8 @@ class Cluster:
         return response
 
     def _client(self, pool: Pool) -> ApiClient:
+        from kubernetes_asyncio.client import ApiClient
+
         if pool not in self._clients:
             self._configuration.connection_pool_maxsize = _POOL_SIZES[pool]
             client = self._clients[pool] = ApiClient(configuration=self._configuration)
@@ -309,6 +310,8 @@ def _proxy_for(url: str, env: Mapping[str, str]) -> str | None:
 
 
 async def _load(configuration: Configuration, env: Mapping[str, str]) -> str:
+    from kubernetes_asyncio.config import ConfigException, incluster_config, kube_config
+
     tried = []
     if env.get("KUBERNETES_SERVICE_HOST"):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -21,8 +22,10 @@ from pathlib import Path
 import kubernetes_asyncio
 import pytest
 
+from tests import quick
 from tests.chart import dockerfile
 from tests.chart.rendering import ROOT
+from tests.install import OnlyPipError, like_pip
 from tests.replica import Replica
 from tests.scene import Scene, client
 
@@ -80,7 +83,7 @@ def build(source: Path, wheels: Path) -> Path:
     """The wheel, with the constraints' setuptools; by uv, or by pip where uv cannot."""
     constraints = str(source / "constraints.txt")
     if not _succeeds(BIN / "uv", "build", "--wheel", "--build-constraints", constraints, "--out-dir", wheels, source):
-        env = {**os.environ, "PIP_CONSTRAINT": constraints, "PIP_BUILD_CONSTRAINT": constraints}
+        env = {**quick.outside(), "PIP_CONSTRAINT": constraints, "PIP_BUILD_CONSTRAINT": constraints}
         subprocess.run(
             [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", wheels, source], check=True, env=env
         )
@@ -98,7 +101,8 @@ def install(wheel: Path, venv: Path) -> None:
     ):
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-    subprocess.run([venv / "bin" / "pip", "install", "--quiet", "-c", constraints, wanted], check=True)
+    command = [str(venv / "bin" / "pip"), "install", "--quiet", "-c", str(constraints), wanted]
+    subprocess.run(command, check=True, env=quick.outside())
     subprocess.run([venv / "bin" / "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"], check=True)
 
 
@@ -120,7 +124,16 @@ def _sources(packages: Path) -> list[str]:
 
 
 def _succeeds(*command: str | Path) -> bool:
-    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    env = _environment_of_uv()
+    return env is not None and subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=env).returncode == 0
+
+
+@functools.cache
+def _environment_of_uv() -> dict[str, str] | None:
+    try:
+        return like_pip(quick.outside())
+    except OnlyPipError:
+        return None
 
 
 # The file

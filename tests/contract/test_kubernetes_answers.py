@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from listener.demo.kubernetes import KubernetesApi
-from listener.demo.kubernetes.replay import load, replay
-from tests.scene import RECORDINGS
+from listener.demo.kubernetes.replay import replay
+from tests.scene import RECORDINGS, recording
 
 LINES = [json.loads(line) for line in (RECORDINGS / "responses.jsonl").read_text().splitlines()]
 TOKEN = "good"
@@ -70,7 +70,7 @@ async def prepare(
     cluster: KubernetesApi, session: aiohttp.ClientSession, line: dict[str, Any]
 ) -> dict[str, str] | None:
     """Bring the cluster to where the real one was, and put our own token where the real one's was recorded."""
-    await replay(cluster, load(RECORDINGS))
+    await replay(cluster, recording())
     cluster.store.compact(2072)
     params = dict(line["params"]) if line["params"] else None
     if "lease" in line["note"] and line["note"] != "create a lease":

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from listener.demo.kubernetes.replay import load, replay
+from listener.demo.kubernetes.replay import replay
 from tests.contract.test_recorded_runs import EXPECTED
-from tests.scene import RECORDINGS, Scene, client
+from tests.scene import RECORDINGS, Scene, client, recording
 
 VERDICTS = {"success": "Succeeded", "failed": "Failed", "canceled": "Cancelled"}
 LINE = re.compile(rb"\[([^\]]+) : ([^\]]+)\] (.*)", re.DOTALL)
@@ -64,7 +64,7 @@ async def test_every_run_streams_whole_from_before_it_exists_and_again_when_it_i
                 b"# ... waiting for PipelineRun team-a/service-xyz-run-"
             )
         async with asyncio.TaskGroup() as group:
-            group.create_task(replay(scene.cluster, load(RECORDINGS), speed=20))
+            group.create_task(replay(scene.cluster, recording(), speed=20))
             streams = {run: group.create_task(response.read()) for run, response in readers.items()}
         for run, stream in streams.items():
             assert_whole(run, stream.result())
@@ -75,7 +75,7 @@ async def test_every_run_streams_whole_from_before_it_exists_and_again_when_it_i
 
 
 async def test_a_finished_run_is_replayed_whole_to_who_comes_late(scene: Scene) -> None:
-    steps = load(RECORDINGS)
+    steps = recording()
     await replay(scene.cluster, steps)
     async with scene.serve() as service, client(service) as session:
         for run in ("r68g8", "fail1", "retry", "matrix", "bytes", "unnamed", "skip", "onerror", "oom"):
@@ -86,7 +86,7 @@ async def test_a_finished_run_is_replayed_whole_to_who_comes_late(scene: Scene) 
 
 
 async def test_steps_that_print_nothing_are_told_of_in_lines_of_our_own(scene: Scene) -> None:
-    await replay(scene.cluster, load(RECORDINGS))
+    await replay(scene.cluster, recording())
     async with scene.serve() as service, client(service) as session:
         streams = {}
         for run in ("skip", "custom", "imgpull", "initfail", "cancel", "badref"):
@@ -101,7 +101,7 @@ async def test_steps_that_print_nothing_are_told_of_in_lines_of_our_own(scene: S
 
 
 async def test_retries_come_in_order_and_are_marked(scene: Scene) -> None:
-    await replay(scene.cluster, load(RECORDINGS))
+    await replay(scene.cluster, recording())
     async with scene.serve() as service, client(service) as session:
         response = await session.get("/logs/service-xyz-run-retry")
         lines = (await response.text()).splitlines()
@@ -112,7 +112,7 @@ async def test_retries_come_in_order_and_are_marked(scene: Scene) -> None:
 
 @pytest.mark.parametrize("run", sorted(path.name.split(".")[0] for path in RECORDINGS.glob("tkn/*.logs.txt")))
 async def test_everything_that_tkn_printed_of_a_step_is_in_ours(scene: Scene, run: str) -> None:
-    steps = load(RECORDINGS)
+    steps = recording()
     async with scene.serve() as service, client(service) as session:
         await service.runs.synced()
         response = await session.get(f"/logs/{run}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from listener.demo.githost import GitHost
-from listener.demo.kubernetes.replay import Step, load, replay
+from listener.demo.kubernetes.replay import Step, replay
 from tests.contract import openapi
-from tests.scene import GITHUB_PATH, GITLAB_PATH, RECORDINGS, SHA, Scene
+from tests.scene import GITHUB_PATH, GITLAB_PATH, SHA, Scene, recording
 
 # What providers.md names for each run: GitLab's states, GitHub's states, and the end of the description.
 EXPECTED: dict[str, tuple[list[str], list[str], str]] = {
@@ -102,7 +102,7 @@ async def wait_until_shown(scene: Scene, step: Step) -> None:
 async def test_each_recorded_run_shows_exactly_its_states_in_order_on_both_hosts(scene: Scene) -> None:
     async with scene.serve() as service:
         await service.runs.synced()
-        await replay(scene.cluster, load(RECORDINGS), after=lambda step: wait_until_shown(scene, step))
+        await replay(scene.cluster, recording(), after=lambda step: wait_until_shown(scene, step))
         await service.reporter.lanes.drained()
 
     for run, (gitlab_states, github_states, description) in EXPECTED.items():
@@ -121,7 +121,7 @@ async def test_each_recorded_run_shows_exactly_its_states_in_order_on_both_hosts
 async def test_one_request_per_status_on_the_wire_and_never_another(scene: Scene) -> None:
     async with scene.serve() as service:
         await service.runs.synced()
-        await replay(scene.cluster, load(RECORDINGS))
+        await replay(scene.cluster, recording())
         await scene.gitlab.wait_for(lambda _: all_final(scene))
         await service.reporter.lanes.drained()
 
@@ -135,7 +135,7 @@ async def test_one_request_per_status_on_the_wire_and_never_another(scene: Scene
 async def test_a_fast_replay_may_skip_states_but_never_changes_their_order_or_repeats_one(scene: Scene) -> None:
     async with scene.serve() as service:
         await service.runs.synced()
-        await replay(scene.cluster, load(RECORDINGS))
+        await replay(scene.cluster, recording())
         await scene.gitlab.wait_for(lambda _: all_final(scene))
         await service.reporter.lanes.drained()
 
@@ -160,7 +160,7 @@ async def test_runs_of_another_namespace_are_not_reported(scene: Scene, namespac
     scene.services = scene.services.replace("team-a", namespace)
     async with scene.serve() as service:
         await service.runs.synced()
-        await replay(scene.cluster, load(RECORDINGS))
+        await replay(scene.cluster, recording())
         await service.reporter.lanes.drained()
         assert len(service.runs) == len(EXPECTED)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from listener.demo.kubernetes.replay import Step, load, replay
+from listener.demo.kubernetes.replay import Step, replay
 from tests.contract.test_recorded_runs import EXPECTED, all_final, shown
-from tests.scene import GITHUB_PATH, GITLAB_PATH, RECORDINGS, Scene, listener_process
+from tests.scene import GITHUB_PATH, GITLAB_PATH, Scene, listener_process, recording
 
 
 def until(condition: Callable[[Step], bool], steps: list[Step]) -> int:
@@ -15,7 +15,7 @@ def until(condition: Callable[[Step], bool], steps: list[Step]) -> int:
 
 
 async def test_killed_in_the_middle_of_the_recording_and_started_again_the_final_states_are_right(scene: Scene) -> None:
-    steps = load(RECORDINGS)
+    steps = recording()
     middle = until(lambda step: step.what == "pipelineruns" and step.at > 12.6, steps)
     async with listener_process(scene, LOG_LEVEL="ERROR") as first:
         await scene.cluster.wait_watchers("pipelineruns", 1)
@@ -43,7 +43,7 @@ async def test_killed_in_the_middle_of_the_recording_and_started_again_the_final
 async def test_what_has_arrived_is_not_sent_again_by_the_next_one(scene: Scene) -> None:
     async with scene.serve() as service:
         await service.runs.synced()
-        await replay(scene.cluster, load(RECORDINGS))
+        await replay(scene.cluster, recording())
         await scene.gitlab.wait_for(lambda _: all_final(scene))
         await service.reporter.lanes.drained()
     before = len(scene.gitlab.asked), len(scene.github.asked)
@@ -55,7 +55,7 @@ async def test_what_has_arrived_is_not_sent_again_by_the_next_one(scene: Scene) 
 
 
 async def test_runs_that_ended_while_nobody_listened_get_their_final_status_once(scene: Scene) -> None:
-    await replay(scene.cluster, load(RECORDINGS))
+    await replay(scene.cluster, recording())
     async with scene.serve() as service:
         await scene.gitlab.wait_for(lambda _: all_final(scene))
         await service.reporter.lanes.drained()
