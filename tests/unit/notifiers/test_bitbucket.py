@@ -8,9 +8,20 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError
 from notifiers.bitbucket import BitbucketNotifier
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status, token_of
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status, token_of
+from tests.unit.notifiers.subject import Subject
+
+SUBJECT = Subject(
+    name="bitbucket",
+    notifier=BitbucketNotifier,
+    states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"}),
+    success="SUCCESSFUL",
+    scope="'repository'",
+    link="url",
+    needs_link=True,
+    limits={"key": 40, "description": 255, "name": 255, "url": 450},
+)
 
 
 @pytest.fixture

@@ -6,9 +6,22 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError, Receipt
 from notifiers.bitbucket_server import BitbucketServerNotifier
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject, utf16
+
+SUBJECT = Subject(
+    name="bitbucket-server",
+    notifier=BitbucketServerNotifier,
+    states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "CANCELLED", "UNKNOWN"}),
+    success="SUCCESSFUL",
+    scope="'Repository read'",
+    link="url",
+    needs_link=True,
+    limits={"key": 255, "description": 255, "name": 255, "url": 450},
+    units=utf16,
+    takes_no_content=True,
+)
 
 
 @pytest.fixture

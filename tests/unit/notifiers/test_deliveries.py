@@ -6,10 +6,9 @@ import pytest
 import requests
 
 from notifiers.base import Notifier, NotifierError, PermanentError, Receipt, RetryableError, UnauthorizedError
-from notifiers.bitbucket_server import BitbucketServerNotifier
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import PACKED, SHA, TOKEN, status, token_of
+from tests.unit.notifiers.scene import PACKED, SHA, TOKEN, Connect, status, token_of
+from tests.unit.notifiers.subjects import KINDS
 
 
 def failure(code: int, message: str = "no") -> Answer:
@@ -47,7 +46,7 @@ MEANINGS: list[tuple[Answer, type[NotifierError]]] = [
 
 async def test_no_content_is_delivered_only_where_the_host_says_so(host: Host, notifier: Notifier) -> None:
     host.default = Answer(204, b"")
-    if isinstance(notifier, BitbucketServerNotifier):
+    if type(notifier) in {subject.notifier for subject in KINDS if subject.takes_no_content}:
         await notifier.deliver(status())
     else:
         with pytest.raises(RetryableError):

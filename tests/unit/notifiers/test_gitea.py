@@ -6,9 +6,18 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError, RetryableError
 from notifiers.gitea import GiteaNotifier
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject
+
+SUBJECT = Subject(
+    name="gitea",
+    notifier=GiteaNotifier,
+    states=frozenset({"pending", "success", "error", "failure", "warning"}),
+    success="success",
+    scope="'write:repository'",
+    limits={"description": 255, "context": 255, "target_url": 2048},
+)
 
 
 @pytest.fixture

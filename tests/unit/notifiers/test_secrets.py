@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from notifiers.base import HostSettings, Notifier, NotifierError
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import PACKED, TOKEN, URL, status, token_of
+from tests.unit.notifiers.scene import PACKED, TOKEN, URL, Connect, status, token_of
 
 FAILURES = [
     *(Answer(code, how="echo") for code in (400, 401, 403, 404, 422, 429, 500, 502)),
