@@ -18,7 +18,7 @@ from tests.app_key import key
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import DATE, GRANTED, TOKEN, Connect
 from tests.unit.notifiers.subject import Place, Subject, github_app
-from tests.unit.notifiers.subjects import KINDS, SUBJECTS
+from tests.unit.notifiers.subjects import KINDS, SENDERS, SUBJECTS
 
 __all__ = ["Connect"]
 
@@ -59,6 +59,13 @@ async def connect(host: Host) -> AsyncIterator[Connect]:
 @pytest.fixture(params=[kind.notifier for kind in KINDS], ids=[kind.name for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> type[Notifier]:
     """For what all hosts have in common."""
+    found: type[Notifier] = request.param
+    return found
+
+
+@pytest.fixture(params=[kind.notifier for kind in SENDERS], ids=[kind.name for kind in SENDERS])
+def sender(request: pytest.FixtureRequest) -> type[Notifier]:
+    """For what belongs to sessions and threads: hosts that send in the same way need not be tried one by one."""
     found: type[Notifier] = request.param
     return found
 

@@ -27,3 +27,15 @@ def _found() -> list[Subject]:
 SUBJECTS: Final = _found()
 STATUSES: Final = [subject for subject in SUBJECTS if subject.is_status]
 KINDS: Final = [subject for subject in STATUSES if not subject.app]  #: of Git hosts, each once
+
+
+def _senders() -> list[Subject]:
+    """The first of each class that defines ``deliver``: what all kinds on one of them share is tried once."""
+    firsts: dict[type, Subject] = {}
+    for kind in KINDS:
+        owner = next(part for part in kind.notifier.__mro__ if "deliver" in vars(part))
+        firsts.setdefault(owner, kind)
+    return list(firsts.values())
+
+
+SENDERS: Final = _senders()

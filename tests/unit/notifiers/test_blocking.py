@@ -20,6 +20,12 @@ from tests.unit.notifiers.scene import TOKEN, URL, Connect, context_of, status, 
 REFUSED = Answer(401, {"message": "401 Unauthorized"})
 
 
+@pytest.fixture
+def kind(sender: type[Notifier]) -> type[Notifier]:
+    """One for each way of sending."""
+    return sender
+
+
 def tokens(host: Host) -> list[str]:
     """The tokens of all requests, in order."""
     return [token_of(asked) for asked in host.asked]

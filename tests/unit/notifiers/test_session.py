@@ -21,6 +21,12 @@ from tests.unit.notifiers.host import CREATED, Answer, Host
 from tests.unit.notifiers.scene import TOKEN, URL, Connect, status, token_of
 
 
+@pytest.fixture
+def kind(sender: type[Notifier]) -> type[Notifier]:
+    """One for each way of sending."""
+    return sender
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost with its key, in one file."""
