@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from listener.demo.githost import GitHost
-from tests.hosts.forges import FORGES, Forge
+from tests.hosts.forge import Forge
+from tests.hosts.forges import FORGES
 from tests.runs import context, delete, move, start
 from tests.scene import SHA, Scene
 
@@ -75,8 +76,7 @@ async def test_a_refused_status_goes_to_the_fallback(scene: Scene, forge: Forge,
     fork = forge.repository.replace("service-xyz", "fork")
     host.add_project(fork, {SHA: "Add a feature"})
     host.projects[forge.repository].commits.clear()
-    if hasattr(host, "admin_tokens"):
-        host.admin_tokens.add("secret-token")  # Gitea says to nobody else that a commit is not there
+    forge.trust(host, "secret-token")
     scene.services += f"    fallback_repository: forge:{fork}\n"
     async with scene.serve():
         start(scene.cluster, "forked", "succeeded")
