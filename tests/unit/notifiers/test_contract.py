@@ -1,4 +1,4 @@
-"""The contract of ``notifiers.base``, held against every notifier with every report that it takes. For one alone: ``pytest -k gitea``.
+"""The contract of ``notifiers.base``, held against every notifier with every report that it takes. For one alone: ``pytest -k KIND``.
 
 Each clause runs for every subject (``subject.py``); where a report takes several requests, what fails does so at each of them, and nothing is asked
 after that. What differs is data of the subject. Clauses that would cost more than they tell are held against fewer: a host that drips, and the
