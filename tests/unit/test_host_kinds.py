@@ -22,6 +22,7 @@ from listener.config_problems import ConfigError
 from notifiers.base import CommitStatus, HostSettings, Notifier, Outcome
 from notifiers.registry import discover, needs_token
 from notifiers.reports import CheckRun, Comment, Deployment, Labels, Message
+from tests.hosts.forges import FORGES
 from tests.unit.notifiers.subjects import STATUSES, SUBJECTS
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +100,6 @@ def proof(row: Row, column: str) -> str | None:
     """The test of a cell. Those of a forge run for every stand-in in ``tests/hosts``, so it is to have one."""
     if row["host"] in PROOFS:
         return PROOFS[row["host"]].get(column)
-    from tests.hosts.forges import FORGES
-
     assert kind_of(row) in {forge.kind for forge in FORGES}, "it has a stand-in with its host's rules"
     return _FORGE.get(column)
 
@@ -131,7 +130,8 @@ def test_a_hosts_row_says_what_its_notifier_takes(row: Row) -> None:
 def test_each_cell_has_a_test_that_is_there(row: Row) -> None:
     yes = [column for column in COLUMNS if row[column] == YES]
     for column in (*yes, "what the token needs"):
-        assert (named := proof(row, column)) is not None, f"{column} is not tested"
+        named = proof(row, column)
+        assert named is not None, f"{column} is not tested"
         path, _, name = named.partition("::")
         tests = [
             node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.AsyncFunctionDef)
