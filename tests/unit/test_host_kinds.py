@@ -222,6 +222,7 @@ _ITS_OWN: Final = {
 _ABOUT_IT: Final = (
     "CHANGELOG.md",  # what was, which nobody looks up
     "CONTRIBUTING.md",  # which shows it as the example
+    "tests/unit/test_contributing.py",
     "tests/unit/test_host_kinds.py",
     "tests/golden/",  # written by a command, for every kind that there is
 )
