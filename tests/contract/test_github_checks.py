@@ -14,7 +14,7 @@ import pytest
 from listener.demo.github import GitHub
 from notifiers.base import HostSettings, Outcome, PermanentError
 from notifiers.github import GitHubNotifier
-from notifiers.reports import CheckRun, CommitStatus, RunDetails
+from notifiers.reports import CheckRun, Comment, CommitStatus, Deployment, Labels, RunDetails
 from tests.app_key import APP, key
 from tests.contract import openapi
 from tests.scene import RECORDINGS, SHA
@@ -31,6 +31,7 @@ REPORT = CheckRun(
     text="| task | took |\n|---|---|\n| build | 41s |\n",
     details=RunDetails(uid="one", started="2026-01-02T03:04:05Z", completed="2026-01-02T03:05:00Z", log_tail=LOG),
 )
+SAID: dict[str, Any] = {"repository": ACME, "sha": SHA, "context": "c", "outcome": Outcome.FAILED, "description": "d"}
 OK: dict[str, Any] = {"name": "x", "head_sha": SHA}
 ANNOTATION = {"path": "a.c", "start_line": 1, "end_line": 1, "annotation_level": "failure", "message": "m"}
 
@@ -178,17 +179,25 @@ async def test_a_token_is_refused_and_what_to_do_is_said(server: GitHub) -> None
     [
         (REPORT, {"checks": "write"}, "Checks: write"),
         (
-            CommitStatus(repository=ACME, sha=SHA, context="c", outcome=Outcome.QUEUED, description="d"),
+            CommitStatus(**SAID),
             {"statuses": "write"},
             "Commit statuses: write",
         ),
+        (
+            Comment(**SAID, text="It broke", details=RunDetails(uid="one")),
+            {"pull_requests": "write"},
+            "Pull requests: write",
+        ),
+        (Labels(**SAID, add=("broken",)), {"pull_requests": "write"}, "Pull requests: write"),
+        (Deployment(**SAID, environment="staging"), {"deployments": "write"}, "Deployments: write"),
     ],
-    ids=["check run", "status"],
+    ids=["check run", "status", "comment", "labels", "deployment"],
 )
 async def test_an_app_needs_the_permission_for_what_it_says_and_no_other(
     server: GitHub, notifier: GitHubNotifier, report: CommitStatus, has: Mapping[str, str], lacks: str
 ) -> None:
     app = server.add_app(APP, key().public, {"acme": 678})
+    server.pulls.open(ACME, SHA)
     app.permissions = {"metadata": "read", **has}
     await notifier.deliver(report)
     server.apps.expire_tokens()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from listener.demo.githost import GitHost
-from tests.hosts.forges import FORGES, Forge
+from tests.hosts.forge import Forge
+from tests.hosts.forges import FORGES
+from tests.pipeline import Run
 from tests.runs import context, delete, move, start
-from tests.scene import SHA, Scene
+from tests.scene import GITHUB_PATH, SHA, Scene
+
+CONTEXT = "tekton/build"
 
 
 @pytest.fixture(params=FORGES, ids=lambda forge: forge.kind)
@@ -62,6 +66,39 @@ async def test_a_run_becomes_statuses_in_the_hosts_own_words(scene: Scene, forge
     assert good.description.startswith("Passed")
 
 
+async def test_each_task_has_a_status_of_its_own(scene: Scene, forge: Forge, host: GitHost) -> None:
+    """On each of these hosts, and on GitHub with a token."""
+    places = f"[forge:{forge.repository}, github:{GITHUB_PATH}]"
+    scene.services = scene.services.replace(f"forge:{forge.repository}", places)
+    scene.services += "    report: [run, tasks]\n    optional_tasks: lint*\n"
+    async with scene.serve():
+        run = Run(scene.cluster, params={"revision": SHA}, pipeline="build")
+        unit = run.task("unit", "test")
+        unit.complete()
+        lint = run.task("lint-py", "ruff")
+        lint.exit("ruff", 1)
+        lint.fail()
+        run.fail()
+        names = {CONTEXT, f"{CONTEXT}/unit", f"{CONTEXT}/lint-py"}
+        for place, path in ((host, forge.repository), (scene.github, GITHUB_PATH)):
+            await place.wait_for(ended(place, path, names, {forge.succeeded, forge.failed, "success", "failure"}))
+    for place, path, passed, broke in (
+        (host, forge.repository, forge.succeeded, forge.failed),
+        (scene.github, GITHUB_PATH, "success", "failure"),
+    ):
+        shown = place.latest(path, SHA)
+        assert {name: shown[name].state for name in names} == {
+            CONTEXT: broke, f"{CONTEXT}/unit": passed, f"{CONTEXT}/lint-py": passed,
+        }  # fmt: skip
+        assert shown[f"{CONTEXT}/lint-py"].description.startswith("Optional: failed")
+        assert str(shown[f"{CONTEXT}/unit"].target_url).endswith("/runs/team-a/service-xyz-run-a#unit")
+
+
+def ended(host: GitHost, path: str, names: set[str], words: set[str]) -> Callable[[object], bool]:
+    """All of these contexts have one of these words."""
+    return lambda _: names <= {name for name, posted in host.latest(path, SHA).items() if posted.state in words}
+
+
 async def test_a_host_that_was_down_gets_the_final_state(scene: Scene, forge: Forge, host: GitHost) -> None:
     await host.stop()
     async with scene.serve():
@@ -75,8 +112,7 @@ async def test_a_refused_status_goes_to_the_fallback(scene: Scene, forge: Forge,
     fork = forge.repository.replace("service-xyz", "fork")
     host.add_project(fork, {SHA: "Add a feature"})
     host.projects[forge.repository].commits.clear()
-    if hasattr(host, "admin_tokens"):
-        host.admin_tokens.add("secret-token")  # Gitea says to nobody else that a commit is not there
+    forge.trust(host, "secret-token")
     scene.services += f"    fallback_repository: forge:{fork}\n"
     async with scene.serve():
         start(scene.cluster, "forked", "succeeded")

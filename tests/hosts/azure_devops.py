@@ -15,6 +15,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab import ApiFailure
+from tests.hosts.forge import Forge
 
 ORGANIZATION: Final = "acme"
 STATES: Final = ("notSet", "pending", "succeeded", "failed", "error", "notApplicable")
@@ -103,3 +104,17 @@ class AzureDevOps(GitHost):
         )
         self.record(posted)
         return web.json_response({"id": next(self._ids), **fields}, status=200)
+
+
+FORGE: Final = Forge(
+    kind="azure-devops",
+    host=AzureDevOps,
+    repository="shop/service-xyz",
+    running="pending",
+    succeeded="succeeded",
+    failed="failed",
+    cancelled="error",
+    scope="'Code (status)'",
+    wrong=({"description": "d" * 256}, {"context": {"name": "n" * 129}}, {"context": None}),
+    below=f"/{ORGANIZATION}",
+)

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab import ApiFailure
+from tests.hosts.forge import Forge
 
 STATES: Final = ("INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED")
 _LENGTHS: Final = {"key": 40, "name": 255, "description": 255, "url": 450, "refname": 255}
@@ -109,3 +110,16 @@ class BitbucketCloud(GitHost):
         )
         self.record(posted)
         return web.json_response({"type": "build", **fields}, status=200 if existed else 201)
+
+
+FORGE: Final = Forge(
+    kind="bitbucket",
+    host=BitbucketCloud,
+    repository="acme/service-xyz",
+    running="INPROGRESS",
+    succeeded="SUCCESSFUL",
+    failed="FAILED",
+    cancelled="STOPPED",
+    scope="'repository'",
+    wrong=({"description": "d" * 256}, {"key": "k" * 41}, {"url": None}, {"url": f"https://x.example.com/{'x' * 430}"}),
+)

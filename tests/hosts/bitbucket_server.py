@@ -13,6 +13,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab import ApiFailure
+from tests.hosts.forge import Forge
 
 STATES: Final = ("SUCCESSFUL", "FAILED", "INPROGRESS", "CANCELLED", "UNKNOWN")
 _LENGTHS: Final = {"key": 255, "name": 255, "description": 255, "url": 450}
@@ -88,3 +89,21 @@ class BitbucketServer(GitHost):
             )
         )
         return web.Response(status=204)
+
+
+FORGE: Final = Forge(
+    kind="bitbucket-server",
+    host=BitbucketServer,
+    repository="ACME/service-xyz",
+    running="INPROGRESS",
+    succeeded="SUCCESSFUL",
+    failed="FAILED",
+    cancelled="CANCELLED",
+    scope="",
+    wrong=(
+        {"description": "d" * 256},
+        {"key": "k" * 256},
+        {"url": None},
+        {"url": f"https://x.example.com/{'x' * 430}"},
+    ),
+)

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from listener.demo.githost import GitHost, Posted, Project
 from listener.demo.gitlab import ApiFailure
+from tests.hosts.forge import Forge
 
 STATES: Final = ("pending", "success", "error", "failure", "warning")
 
@@ -94,3 +95,17 @@ class Gitea(GitHost):
             "target_url": posted.target_url,
         }
         return web.json_response({**shown, "description": posted.description}, status=201)
+
+
+FORGE: Final = Forge(
+    kind="gitea",
+    host=Gitea,
+    repository="acme/service-xyz",
+    running="pending",
+    succeeded="success",
+    failed="failure",
+    cancelled="error",
+    scope="write:repository",
+    wrong=({"state": None},),  # it publishes no lengths
+    trust=lambda host, token: host.admin_tokens.add(token),
+)

@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 def loaded(path: Path, host: str) -> Loaded:
     path.write_text(FILE % host)
-    return load(path, known_kinds=("gitlab", "github", "gitea"), env={"TOKEN": "t"})
+    return load(path, known_kinds=("gitlab", "github", "bitbucket"), env={"TOKEN": "t"})
 
 
 def problems(path: Path, host: str) -> list[str]:
@@ -76,7 +76,7 @@ async def test_the_notifier_gets_the_app_with_its_keys_whole_path(path: Path) ->
         ("kind: github, private_key_file: app.pem", ": app_id is missing (a GitHub App needs app_id and private_key_file; installation_id may be left out)"),
         ("kind: github, installation_id: 678", ": app_id and private_key_file are missing (a GitHub App needs app_id and private_key_file; installation_id may be left out)"),
         (BOTH.replace("github,", "gitlab,"), ".app_id: is for hosts of kind github (give token_file (or token_env))"),
-        (BOTH.replace("github,", "gitea,"), ".app_id: is for hosts of kind github (give token_file (or token_env))"),
+        (BOTH.replace("github,", "bitbucket,"), ".app_id: is for hosts of kind github (give token_file (or token_env))"),
         (BOTH.replace("12345", "0"), ".app_id: should be greater than or equal to 1"),
         (BOTH.replace("12345", "Iv1.abc"), ".app_id: expected a whole number, found the text 'Iv1.abc'"),
         (BOTH.replace("app.pem", "no.pem"), ".private_key_file: no.pem: No such file or directory (mount the secret there, or correct the path)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -13,12 +14,13 @@ import pytest
 from notifiers.base import HostSettings, Notifier
 from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
-from tests.app_key import APP, key
-from tests.unit.notifiers.host import Host
-from tests.unit.notifiers.kinds import KINDS
-from tests.unit.notifiers.scene import TOKEN
+from tests.app_key import key
+from tests.unit.notifiers.host import Answer, Host
+from tests.unit.notifiers.scene import DATE, GRANTED, TOKEN, Connect
+from tests.unit.notifiers.subject import Place, Subject, github_app
+from tests.unit.notifiers.subjects import KINDS, SENDERS, SUBJECTS
 
-Connect = Callable[..., Notifier]
+__all__ = ["Connect"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,13 @@ def kind(request: pytest.FixtureRequest) -> type[Notifier]:
     return found
 
 
+@pytest.fixture(params=[kind.notifier for kind in SENDERS], ids=[kind.name for kind in SENDERS])
+def sender(request: pytest.FixtureRequest) -> type[Notifier]:
+    """For what belongs to sessions and threads: hosts that send in the same way need not be tried one by one."""
+    found: type[Notifier] = request.param
+    return found
+
+
 @pytest.fixture
 def notifier(connect: Connect, kind: type[Notifier]) -> Notifier:
     return connect(kind)
@@ -88,10 +97,45 @@ def scripted(connect: Connect, host: Host, key_file: Path) -> Callable[..., Noti
     """``scripted()``: a notifier that is given a GitHub App, whose installation is configured, so that it asks for tokens only."""
 
     def make(**settings: Any) -> Notifier:
-        given = {"token": None, "app_id": APP, "private_key_file": key_file, "installation_id": 678, **settings}
-        return connect(GitHubNotifier, **given)
+        return connect(GitHubNotifier, **{**github_app(Place(host.url, key_file)), **settings})
 
     return make
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """For what all notifiers and all reports have in common."""
+    found: Subject = request.param
+    return found
+
+
+@pytest.fixture
+def options(subject: Subject, host: Host, key_file: Path) -> dict[str, Any]:
+    """Of the subject's entry in the configuration, for a host that answers as it should. An App is given the tokens that it asks for."""
+    host.grants, host.canned = Answer(201, GRANTED, DATE), subject.answers
+    return subject.settings(Place(host.url, key_file))
+
+
+@pytest.fixture
+def reporter(connect: Connect, subject: Subject, options: dict[str, Any]) -> Notifier:
+    """The subject's notifier."""
+    return connect(subject.notifier, **options)
+
+
+@pytest.fixture
+async def longest_block() -> AsyncIterator[list[float]]:
+    """Seconds between one turn of the loop and the next one, as they come."""
+    loop, gaps = asyncio.get_running_loop(), [0.0]
+
+    async def tick() -> None:
+        while True:
+            began = loop.time()
+            await asyncio.sleep(0.001)  # what is measured
+            gaps.append(loop.time() - began)
+
+    ticking = asyncio.create_task(tick())
+    yield gaps
+    ticking.cancel()
 
 
 @pytest.fixture

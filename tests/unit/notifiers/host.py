@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
+import re
 import ssl
 from collections import deque
 from collections.abc import Mapping
@@ -59,7 +61,10 @@ class Host:
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.script: deque[Answer] = deque()  #: answers to the next requests
+        self.canned: tuple[tuple[str, str, Answer], ...] = ()  #: answers by method and path (a regular expression)
         self.default = Answer()  #: the answer to all others
+        self.failing: tuple[int, Answer] | None = None  #: from this request on (1 is the first) the answer to all
+        self.holding: int | None = None  #: from this request on answers wait for ``release``
         self.grants: Answer | None = (
             None  #: the answer to a GitHub App that asks for a token, which is then not among what was asked
         )
@@ -91,6 +96,7 @@ class Host:
 
     def release(self) -> None:
         """Answer now what was told to hang."""
+        self.holding = None
         self._release.set()
 
     async def has(self, requests: int) -> None:
@@ -132,11 +138,21 @@ class Host:
         if self.grants is not None and path.endswith("/access_tokens"):
             self.granted += 1
             return await self._answer(self.grants, headers, reader, writer)
-        answer = self.script.popleft() if self.script else self.default
+        answer = self._choose(method, path)
+        if self.holding is not None and len(self.asked) + 1 >= self.holding:
+            answer = dataclasses.replace(answer, how="hang")
         async with self._changed:
             self.asked.append(Asked(method, path, headers, body, number))
             self._changed.notify_all()
         return await self._answer(answer, headers, reader, writer)
+
+    def _choose(self, method: str, path: str) -> Answer:
+        if self.failing is not None and len(self.asked) + 1 >= self.failing[0]:
+            return self.failing[1]
+        if self.script:
+            return self.script.popleft()
+        fitting = (answer for verb, where, answer in self.canned if verb == method and re.search(where, path))
+        return next(fitting, self.default)
 
     async def _answer(
         self, answer: Answer, headers: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -150,12 +166,13 @@ class Host:
             try:
                 await asyncio.wait({gone, told}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                hung_up, answered = gone.done(), told.done()
                 gone.cancel()
                 told.cancel()
-            if not told.done():
-                return False
-            writer.write(wire)
-            return False
+                await asyncio.gather(gone, told, return_exceptions=True)
+            if answered:
+                writer.write(wire)
+            return answered and not hung_up
         if answer.how == "cut":
             writer.write(wire[: -len(answer.content()) // 2])
             return False

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
-from notifiers.base import CommitStatus, Outcome
+from notifiers.base import CommitStatus, Notifier, Outcome
 from tests.unit.notifiers.host import Asked
 
+Connect = Callable[..., Notifier]  #: the fixture ``connect``
 URL = "https://git.example.com"
 TOKEN = "glpat-very-secret-token"
 PACKED = base64.b64encode(f":{TOKEN}".encode()).decode()  # as HTTP Basic shows it
 SHA = "4f1c2d3e5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d"
 GRANTED = {"token": "ghs_granted0123456789", "expires_at": "2001-01-01T01:00:00Z"}  # to an App's installation
+LONGEST_BLOCK = 0.5  # seconds of the loop; 0.05 are promised, a machine with other things to do gets the rest
 DATE = {"Date": "Mon, 01 Jan 2001 00:00:00 GMT"}
 
 

@@ -26,20 +26,33 @@ from notifiers.base import (
     for_ever,
 )
 from notifiers.reports import Message, RunDetails
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.mail import MailServer
 from tests.unit.notifiers.messages import message
-from tests.unit.notifiers.scene import status
-from tests.unit.notifiers.test_contract import LONGEST_BLOCK, longest_block
+from tests.unit.notifiers.scene import LONGEST_BLOCK, PACKED, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject
 from tests.unit.notifiers.test_session import certificate, serving
 
-__all__ = ["certificate", "longest_block"]  # fixtures
+__all__ = ["certificate"]  # a fixture
 ROOT = Path(__file__).parents[3]
 
 
 def url_of(host: Host, scheme: str = "json", rest: str = "/hook") -> str:
     return f"{scheme}://{host.url.partition('://')[2]}{rest}"
+
+
+SUBJECT = Subject(
+    name="apprise",
+    notifier=AppriseChannel,
+    settings=lambda place: {"url": None, "token": f"json://user:{TOKEN}@{place.url.partition('://')[2]}/{PACKED}"},
+    report=message,
+    long=lambda text: {"title": text, "text": f"{text}\n\n" * 30},
+    limits={"title": 250, "message": 32_768},
+    refused_token=PermanentError,  # one receiver's among several
+    hears_retry_after=False,  # apprise keeps it to itself
+    reads_success=False,
+    counts_requests=False,
+)
 
 
 @pytest.fixture

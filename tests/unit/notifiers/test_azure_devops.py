@@ -6,9 +6,21 @@ import pytest
 
 from notifiers.azure_devops import AzureDevOpsNotifier
 from notifiers.base import HostSettings, Notifier, PermanentError, RateLimit, Receipt, RetryableError, UnauthorizedError
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import PACKED, SHA, TOKEN, status
+from tests.unit.notifiers.scene import PACKED, SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject, utf16
+
+SUBJECT = Subject(
+    name="azure-devops",
+    notifier=AzureDevOpsNotifier,
+    states=frozenset({"notSet", "pending", "succeeded", "failed", "error", "notApplicable"}),
+    success="succeeded",
+    scope="'Code (status)'",
+    link="targetUrl",
+    limits={"description": 255, "context.name": 128, "context.genre": 128, "targetUrl": 2048},
+    units=utf16,
+    counts_requests=False,
+)
 
 
 @pytest.fixture

@@ -8,9 +8,21 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError
 from notifiers.bitbucket import BitbucketNotifier
-from tests.unit.notifiers.conftest import Connect
+from tests.hosts.bitbucket import BitbucketCloud
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status, token_of
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status, token_of
+from tests.unit.notifiers.subject import Subject
+
+SUBJECT = Subject(
+    name="bitbucket",
+    notifier=BitbucketNotifier,
+    states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"}),
+    success="SUCCESSFUL",
+    scope="'repository'",
+    link="url",
+    needs_link=True,
+    limits={"key": 40, "description": 255, "name": 255, "url": 450},
+)
 
 
 @pytest.fixture
@@ -100,3 +112,16 @@ def test_a_host_that_is_called_alike_is_another_one() -> None:
     url = "https://api.bitbucket.org.example.com"
     assert offline(url).api(url) == f"{url}/2.0"
     assert offline(url).commit_url("w/r", "abc") == f"{url}/w/r/commits/abc"
+
+
+async def test_a_status_belongs_to_who_created_it() -> None:
+    async with BitbucketCloud() as host:
+        host.add_project("group/service-xyz", {SHA: "Add a feature"})
+        host.tokens.add("second-token")
+        settings = [HostSettings(name="here", url=host.url, token=token) for token in ("secret-token", "second-token")]
+        first, second = map(BitbucketNotifier, settings)
+        await first.deliver(status())
+        with pytest.raises(PermanentError, match="a status that another user has created"):
+            await second.deliver(status())
+        for notifier in (first, second):
+            await notifier.close()

@@ -6,9 +6,23 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError, Receipt
 from notifiers.bitbucket_server import BitbucketServerNotifier
-from tests.unit.notifiers.conftest import Connect
+from tests.hosts.bitbucket_server import BitbucketServer
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject, utf16
+
+SUBJECT = Subject(
+    name="bitbucket-server",
+    notifier=BitbucketServerNotifier,
+    states=frozenset({"INPROGRESS", "SUCCESSFUL", "FAILED", "CANCELLED", "UNKNOWN"}),
+    success="SUCCESSFUL",
+    scope="'Repository read'",
+    link="url",
+    needs_link=True,
+    limits={"key": 255, "description": 255, "name": 255, "url": 450},
+    units=utf16,
+    takes_no_content=True,
+)
 
 
 @pytest.fixture
@@ -82,3 +96,15 @@ def test_paths_that_bitbucket_cannot_have(path: str) -> None:
 def test_there_is_no_public_one() -> None:
     with pytest.raises(ValueError, match="url is missing"):
         offline(None)
+
+
+async def test_the_doctor_is_told_of_a_server_that_is_too_old() -> None:
+    async with BitbucketServer() as host:
+        host.add_project("ACME/service-xyz")
+        host.version = "7.6.0"
+        notifier = BitbucketServerNotifier(HostSettings(name="here", url=host.url, token="secret-token"))
+        found = await notifier.examine(["ACME/service-xyz"])
+        await notifier.close()
+    assert [(finding.what, finding.said) for finding in found if finding.state == "problem"] == [
+        ("version", "Data Center 7.6.0")
+    ]

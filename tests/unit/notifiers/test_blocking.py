@@ -14,11 +14,16 @@ from notifiers.base import HostSettings, Notifier, NotifierError, RetryableError
 from notifiers.blocking import Workers
 from notifiers.credentials import Token
 from notifiers.session import OneRequestSession
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import TOKEN, URL, context_of, status, token_of
+from tests.unit.notifiers.scene import TOKEN, URL, Connect, context_of, status, token_of
 
 REFUSED = Answer(401, {"message": "401 Unauthorized"})
+
+
+@pytest.fixture
+def kind(sender: type[Notifier]) -> type[Notifier]:
+    """One for each way of sending."""
+    return sender
 
 
 def tokens(host: Host) -> list[str]:

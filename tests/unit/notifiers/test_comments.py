@@ -27,9 +27,9 @@ from notifiers.github import GitHubNotifier
 from notifiers.gitlab import GitLabNotifier
 from notifiers.reports import Comment, RunDetails
 from tests.contract import openapi
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA
+from tests.unit.notifiers.scene import SHA, Connect
+from tests.unit.notifiers.subject import Place, Subject, github_app, plain_token
 
 PATH = "group/service-xyz"
 ME, MALLORY = 41, 42
@@ -114,6 +114,35 @@ def report(text: str = "Failed", **fields: Any) -> Comment:
 
 def listed(*entries: Any) -> Answer:
     return Answer(200, list(entries))
+
+
+def subject_of(
+    kind: Kind, name: str, *, limit: int, settings: Callable[[Place], dict[str, Any]] = plain_token
+) -> Subject:
+    """The first comment on a request where nobody has said anything."""
+    path = kind.comments.replace("?", "[?]")
+    return Subject(
+        name=name,
+        notifier=kind.notifier,
+        settings=settings,
+        report=report,
+        long=lambda text: {"text": f"{text}\n\n" * 30, "context": f"{text}/{text}"},
+        scope=kind.scope,
+        requests=("GET", "GET", "POST"),
+        answers=(
+            ("GET", f"/commits/{SHA}/", listed(kind.open)),
+            ("GET", f"{path}[?]", listed()),
+            ("POST", f"{path}$", Answer(201, kind.comment("…"))),
+        ),
+        limits={"body": limit},
+    )
+
+
+SUBJECTS = [
+    subject_of(GITHUB, "github comment", limit=65_536),
+    subject_of(GITHUB, "github comment app", limit=65_536, settings=github_app),
+    subject_of(GITLAB, "gitlab comment", limit=100_000),
+]
 
 
 def asked(host: Host) -> list[tuple[str, str]]:

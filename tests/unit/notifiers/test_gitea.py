@@ -6,9 +6,19 @@ import pytest
 
 from notifiers.base import HostSettings, Notifier, PermanentError, RetryableError
 from notifiers.gitea import GiteaNotifier
-from tests.unit.notifiers.conftest import Connect
+from tests.hosts.gitea import Gitea
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject
+
+SUBJECT = Subject(
+    name="gitea",
+    notifier=GiteaNotifier,
+    states=frozenset({"pending", "success", "error", "failure", "warning"}),
+    success="success",
+    scope="'write:repository'",
+    limits={"description": 255, "context": 255, "target_url": 2048},
+)
 
 
 @pytest.fixture
@@ -77,3 +87,24 @@ def test_paths_that_gitea_cannot_have(path: str) -> None:
 def test_a_commit_has_its_page() -> None:
     assert offline().commit_url("o/r", "abc") == "https://gitea.com/o/r/commit/abc"
     assert offline("https://codeberg.org/").commit_url("o/r", "abc") == "https://codeberg.org/o/r/commit/abc"
+
+
+# What the doctor is told
+
+
+async def problems(host: Gitea, token: str) -> list[str]:
+    notifier = GiteaNotifier(HostSettings(name="here", url=host.url, token=token, request_timeout=3.0))
+    try:
+        found = await notifier.examine(["acme/service-xyz"])
+    finally:
+        await notifier.close()
+    return [finding.said for finding in found if finding.state == "problem"]
+
+
+async def test_a_user_without_write_access_and_an_archived_repository_are_named() -> None:
+    async with Gitea() as host:
+        host.add_project("acme/service-xyz")
+        host.readers = {"reader-token"}
+        assert "without write access" in (await problems(host, "reader-token"))[0]
+        host.projects["acme/service-xyz"].archived = True
+        assert "archived" in (await problems(host, "secret-token"))[0]

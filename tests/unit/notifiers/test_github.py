@@ -15,13 +15,23 @@ from hypothesis import strategies as st
 
 from notifiers.base import HostSettings, Notifier, NotifierError, Outcome, PermanentError, Receipt, RetryableError
 from notifiers.github import STATES, GitHubNotifier, api_and_web, message_of, rate_limit_pause, refusal
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject, github_app
 
 OPENAPI = Path(__file__).parents[2] / "contract" / "github-openapi-subset.json"
 NOW = 1_700_000_000.0
 SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+STATUS: dict[str, Any] = {
+    "notifier": GitHubNotifier,
+    "states": frozenset({"error", "failure", "pending", "success"}),
+    "success": "success",
+    "limits": {"description": 140, "context": 255, "target_url": 2048},
+}
+SUBJECTS = [
+    Subject(name="github", scope="'repo:status'", **STATUS),
+    Subject(name="github app", scope="'Commit statuses: write'", settings=github_app, **STATUS),
+]
 EXPECTED = {
     Outcome.QUEUED: "pending",
     Outcome.RUNNING: "pending",

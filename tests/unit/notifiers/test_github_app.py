@@ -19,9 +19,8 @@ from notifiers.github import GitHubNotifier, refusal
 from notifiers.github_app import Installations
 from notifiers.session import OneRequestSession
 from tests.app_key import APP, key
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import DATE, GRANTED, TOKEN, status
+from tests.unit.notifiers.scene import DATE, GRANTED, TOKEN, Connect, status
 
 ACME, OTHER = "acme/service", "other/service"
 

@@ -25,9 +25,9 @@ from notifiers.github import GitHubNotifier
 from notifiers.github_checks import STATES, _moment, _remembered
 from notifiers.reports import CheckRun, CommitStatus, RunDetails
 from tests.contract import openapi
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Asked, Host
-from tests.unit.notifiers.scene import DATE, GRANTED, SHA, TOKEN, token_of
+from tests.unit.notifiers.scene import DATE, GRANTED, SHA, TOKEN, Connect, token_of
+from tests.unit.notifiers.subject import Subject, github_app
 
 PATH = "/api/v3/repos/group/service-xyz/check-runs"
 UID = "7d4c1f7e-0000-4000-8000-000000000001"
@@ -54,6 +54,19 @@ def report(**fields: Any) -> CheckRun:
         **fields,
     }
     return CheckRun(**given)
+
+
+SUBJECT = Subject(
+    name="github check run",
+    notifier=GitHubNotifier,
+    settings=github_app,
+    report=report,
+    scope="'Checks: write'",
+    answers=(("POST", "/check-runs$", Answer(201, MADE)),),
+    long=lambda text: {"description": text, "context": text, "text": f"{text}\n\n" * 30},
+    limits={"name": 255, "output.title": 255, "output.summary": 65_535},
+    counted={"output.summary": lambda text: len(text.encode())},
+)
 
 
 def with_log(log: str, **fields: Any) -> CheckRun:

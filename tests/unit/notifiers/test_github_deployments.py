@@ -12,9 +12,9 @@ import pytest
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, RetryableError, TooLateError, UnauthorizedError
 from notifiers.github import GitHubNotifier
 from notifiers.reports import Deployment, RunDetails
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect
+from tests.unit.notifiers.subject import Subject
 
 PLACE = "/api/v3/repos/acme/service-xyz/deployments"
 MADE = Answer(201, {"id": 42})
@@ -34,6 +34,18 @@ def deployment(run: str = "run-1", **fields: Any) -> Deployment:
         **fields,
     }
     return Deployment(**given)
+
+
+SUBJECT = Subject(
+    name="github deployment",
+    notifier=GitHubNotifier,
+    report=deployment,
+    scope="'Deployments: write'",
+    requests=("POST", "POST"),
+    answers=(("POST", "/deployments$", MADE), ("POST", "/deployments/42/statuses$", SAID)),
+    limits={"description": 140},
+    names=({"environment": "e" * 256}, {"environment": "two\nlines"}),
+)
 
 
 def steps(host: Host) -> list[tuple[str, str]]:

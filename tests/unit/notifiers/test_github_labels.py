@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, RetryableError, TooLateError, UnauthorizedError
+from notifiers.github import GitHubNotifier
 from notifiers.reports import Labels
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import SHA, TOKEN
+from tests.unit.notifiers.subject import Subject
 
 REPOSITORY = "/api/v3/repos/acme/service-xyz"
 DONE = Answer(200, [])
@@ -29,18 +31,35 @@ def labels(**fields: Any) -> Labels:
     return Labels(**given)
 
 
-def pulls(*numbers: int, has: tuple[str, ...] = ()) -> Answer:
+def pulls(*numbers: int, has: tuple[str, ...] = (), repository: str = "acme/service-xyz") -> Answer:
     entries = [
         {
             "number": number,
             "state": "open",
             "head": {"sha": SHA},
-            "base": {"repo": {"full_name": "acme/service-xyz"}},
+            "base": {"repo": {"full_name": repository}},
             "labels": [{"name": name} for name in has],
         }
         for number in numbers
     ]
     return Answer(200, entries)
+
+
+SUBJECT = Subject(
+    name="github labels",
+    notifier=GitHubNotifier,
+    report=lambda **fields: labels(
+        **{"repository": "group/service-xyz", "add": ("passed",), "remove": ("running",), **fields}
+    ),
+    scope="'Pull requests: write'",
+    requests=("GET", "POST", "DELETE"),
+    answers=(
+        ("GET", "/pulls", pulls(7, has=("running",), repository="group/service-xyz")),
+        ("POST", "/issues/7/labels$", DONE),
+        ("DELETE", "/issues/7/labels/running$", DONE),
+    ),
+    names=({"add": ("x" * 51,)}, {"remove": ("two\nlines",)}),
+)
 
 
 def writes(host: Host) -> list[tuple[str, str]]:

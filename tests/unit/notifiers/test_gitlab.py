@@ -10,7 +10,16 @@ from notifiers.base import HostSettings, Notifier, Outcome, PermanentError, Rece
 from notifiers.gitlab import STATES, GitLabNotifier
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import SHA, TOKEN, status
+from tests.unit.notifiers.subject import Subject
 
+SUBJECT = Subject(
+    name="gitlab",
+    notifier=GitLabNotifier,
+    states=frozenset({"pending", "running", "success", "failed", "canceled", "skipped"}),
+    success="success",
+    scope="'api'",
+    limits={"description": 255, "name": 255, "target_url": 255},
+)
 EXPECTED = {
     Outcome.QUEUED: "pending",
     Outcome.RUNNING: "running",

@@ -11,9 +11,9 @@ import pytest
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, RetryableError, TooLateError, UnauthorizedError
 from notifiers.gitlab import GitLabNotifier
 from notifiers.reports import Deployment, RunDetails
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
-from tests.unit.notifiers.scene import SHA, TOKEN
+from tests.unit.notifiers.scene import SHA, TOKEN, Connect
+from tests.unit.notifiers.subject import Subject
 
 PROJECT = "/api/v4/projects/group%2Fservice-xyz"
 NO_REF = Answer(400, {"message": {"ref": ["The branch or tag does not exist"]}})
@@ -40,6 +40,16 @@ def deployment(run: str = "run-1", **fields: Any) -> Deployment:
         **fields,
     }
     return Deployment(**given)
+
+
+SUBJECT = Subject(
+    name="gitlab deployment",
+    notifier=GitLabNotifier,
+    report=deployment,
+    scope="'api'",
+    answers=(("POST", "/deployments$", made()),),
+    names=({"environment": "e" * 256}, {"environment": "né"}),
+)
 
 
 def steps(host: Host) -> list[tuple[str, str]]:

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from notifiers.base import Notifier, Outcome, PermanentError, Receipt, RetryableError, TooLateError, UnauthorizedError
+from notifiers.gitlab import GitLabNotifier
 from notifiers.reports import Labels
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.scene import SHA, TOKEN
+from tests.unit.notifiers.subject import Subject
 
 PROJECT = "/api/v4/projects/group%2Fservice-xyz"
 DONE = Answer(200, {"iid": 7})
@@ -30,6 +32,20 @@ def labels(**fields: Any) -> Labels:
 
 def requests(*iids: int, has: tuple[str, ...] = ()) -> Answer:
     return Answer(200, [{"iid": iid, "state": "opened", "sha": SHA, "labels": list(has)} for iid in iids])
+
+
+SUBJECT = Subject(
+    name="gitlab labels",
+    notifier=GitLabNotifier,
+    report=lambda **fields: labels(**{"add": ("passed",), "remove": ("running",), **fields}),
+    scope="'api'",
+    requests=("GET", "PUT"),
+    answers=(
+        ("GET", "/merge_requests", requests(7, has=("running",))),
+        ("PUT", "/merge_requests/7$", Answer(200, {"iid": 7})),
+    ),
+    names=({"add": ("x" * 256,)}, {"add": ("a,b",)}),
+)
 
 
 def writes(host: Host) -> list[tuple[str, str, Any]]:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from notifiers.apprise import AppriseChannel
 from notifiers.registry import GROUP, discover
-from notifiers.webhook import WebhookChannel
-from tests.unit.notifiers.kinds import KINDS
+from tests.unit.notifiers.subjects import SUBJECTS
 
-OURS = {kind.name: kind.notifier for kind in KINDS} | {kind.kind: kind for kind in (AppriseChannel, WebhookChannel)}
+OURS = {s.notifier.kind: s.notifier for s in SUBJECTS if s.notifier.__module__.startswith("notifiers.")}
 MODULE = """
 from notifiers.github import GitHubNotifier
 class Forge(GitHubNotifier):

@@ -17,9 +17,14 @@ from cryptography.x509.oid import NameOID
 
 from notifiers.base import HostSettings, Notifier, RetryableError
 from notifiers.session import OneRequestSession
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import CREATED, Answer, Host
-from tests.unit.notifiers.scene import TOKEN, URL, status, token_of
+from tests.unit.notifiers.scene import TOKEN, URL, Connect, status, token_of
+
+
+@pytest.fixture
+def kind(sender: type[Notifier]) -> type[Notifier]:
+    """One for each way of sending."""
+    return sender
 
 
 @pytest.fixture(scope="module")

@@ -24,14 +24,24 @@ from notifiers.base import (
 )
 from notifiers.reports import Message
 from notifiers.webhook import WebhookChannel
-from tests.unit.notifiers.conftest import Connect
 from tests.unit.notifiers.host import Answer, Host
 from tests.unit.notifiers.messages import KEY, UID, message
-from tests.unit.notifiers.scene import DATE, TOKEN, status
+from tests.unit.notifiers.scene import DATE, TOKEN, Connect, status
+from tests.unit.notifiers.subject import Subject
 from tests.unit.notifiers.test_session import certificate, serving
 from tests.unit.notifiers.test_signatures import genuine
 
 __all__ = ["certificate"]  # a fixture
+
+
+SUBJECT = Subject(
+    name="webhook",
+    notifier=WebhookChannel,
+    settings=lambda place: {"options": {"auth": "bearer"}},
+    report=message,
+    long=lambda text: {"title": text, "text": f"{text}\n\n" * 30},
+    reads_success=False,
+)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from listener.reporting.history import Branch, History
 from listener.reporting.routing import Router, Unroutable
 from listener.reporting.target import Target
 from notifiers.base import HostSettings, Outcome
-from notifiers.gitea import GiteaNotifier
+from notifiers.bitbucket import BitbucketNotifier
 from notifiers.github import GitHubNotifier
 from notifiers.reports import CheckRun, Comment, CommitStatus, Deployment, Labels
 from tests.unit.reporting.test_routing import HOSTS, NOTIFIERS, SHA, run, service
@@ -45,10 +45,10 @@ def targets(*services: dict[str, Any], runs: dict[str, Any] | None = None) -> tu
     notifiers = {
         **NOTIFIERS,
         "github": All(HostSettings(name="github", url=None, token="t", threads=1)),
-        "gitea": GiteaNotifier(HostSettings(name="gitea", url=None, token="t", threads=1)),
+        "bitbucket": BitbucketNotifier(HostSettings(name="bitbucket", url=None, token="t", threads=1)),
     }
     channels = {"chat": {"kind": "apprise"}, "hook": {"kind": "webhook"}}
-    hosts = {**HOSTS, "gitea": {"kind": "gitea", "token_env": "T"}}
+    hosts = {**HOSTS, "bitbucket": {"kind": "bitbucket", "token_env": "T"}}
     config = Config.model_validate({"hosts": hosts, "channels": channels, "services": list(services)})
     routed = Router(config, notifiers).route(decode_pipeline_run(encoded(runs or run(params=REGION))))
     assert not isinstance(routed, Unroutable), routed.reason
@@ -88,14 +88,14 @@ def test_an_environment_that_the_run_does_not_name_is_no_deployment() -> None:
 
 
 def test_a_host_is_asked_only_for_what_it_has() -> None:
-    found = targets(service(repository=["gitea:acme/xyz", "github:acme/xyz"], report="checks", **EVERYTHING))
+    found = targets(service(repository=["bitbucket:acme/xyz", "github:acme/xyz"], report="checks", **EVERYTHING))
     assert [(t.host, t.aspect) for t in found if t.aspect != "message"] == [
-        ("gitea", ""), ("github", "check"), ("github", "comment"), ("github", "labels"), ("github", "deployment"),
+        ("bitbucket", ""), ("github", "check"), ("github", "comment"), ("github", "labels"), ("github", "deployment"),
     ]  # fmt: skip
 
 
 def test_a_channel_is_told_once_however_many_repositories_there_are() -> None:
-    found = targets(service(repository=["gitea:acme/xyz", "github:acme/xyz"], **EVERYTHING))
+    found = targets(service(repository=["bitbucket:acme/xyz", "github:acme/xyz"], **EVERYTHING))
     assert [(t.host, t.repository) for t in found if t.aspect == "message"] == [
         ("chat", "acme/xyz"),
         ("hook", "acme/xyz"),
