@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from notifiers.base import NotifierError, RetryableError, TooLateError, clock
 
 
-class LeashError(Exception):
-    """No request may begin any more."""
+class LeashError(OSError):
+    """No request may begin any more. To the libraries a failed connection like others: they close the socket then."""
 
 
 class Leash:

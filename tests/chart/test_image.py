@@ -112,7 +112,8 @@ def compile_like_pip(venv: Path) -> None:
     (packages,) = venv.glob("lib/python3.*/site-packages")
     ours = Path(kubernetes_asyncio.__file__).parent
     if _sources(ours.parent) == _sources(packages):
-        shutil.copytree(ours, packages / ours.name, dirs_exist_ok=True)
+        for cache in ours.rglob("__pycache__"):  # sources may be one file, linked from the installer's cache
+            shutil.copytree(cache, packages / cache.relative_to(ours.parent), dirs_exist_ok=True)
     parts = "import listener.service, notifiers.gitlab, notifiers.github"
     subprocess.run([venv / "bin" / "python", "-c", parts], cwd="/", env={}, check=True)
 
