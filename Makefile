@@ -20,7 +20,7 @@ demo: $(VENV)/.run  ## the service against an in-memory cluster and Git hosts, o
 
 test: $(VENV)/.dev  ## every check and every test
 	@$(MAKE) --no-print-directory -j 3 lint packages $(VENV)/.compiled
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .

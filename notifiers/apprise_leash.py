@@ -38,6 +38,11 @@ class Leash:
         """Seconds until nothing may begin."""
         return 0.0 if self._cut.is_set() else min(self._limit, self._until()) - clock()
 
+    @property
+    def late(self) -> bool:
+        """The deadline that may move is over."""
+        return self._until() <= clock()
+
     def wait(self, seconds: float) -> None:
         """Before a request: wait, if that leaves time for it afterwards. Raises ``LeashError`` when it may not begin."""
         if 0 < seconds < self.left():
@@ -57,7 +62,7 @@ class Leash:
 
     def error(self, name: str) -> NotifierError:
         """Why nothing more was sent to ``name``."""
-        if self._until() <= clock():
+        if self.late:
             return TooLateError(f"{name}: too late for another request")
         return RetryableError(f"{name}: it takes too long")
 

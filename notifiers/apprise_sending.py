@@ -73,7 +73,7 @@ def send(receiver: Receiver, note: Note, leash: Leash, *, timeout: float, ca_fil
             trouble = type(error).__name__
     if taken:
         return None
-    if leash.held:
+    if leash.held or leash.late:  # a request is given no more time than there is, so it may end by its own timeout
         return leash.error(receiver.name)
     if trouble:
         return UnclearError(f"{receiver.name}: {trouble} in apprise")

@@ -9,8 +9,10 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
+from listener.check_config import check
 from tests.scene import SHA, Scene, listener_process
 
 
@@ -28,6 +30,11 @@ async def listener(*arguments: str, env: dict[str, str] | None = None) -> tuple[
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
+
+
+def explained(config: Path, run: Path) -> int:
+    """``check-config CONFIG --run RUN``, without a process of its own."""
+    return check(config, run=run, check_files=True, env={})
 
 
 def run_file(folder: Path, **meta: object) -> Path:
@@ -52,7 +59,9 @@ async def test_check_config_explains_where_a_run_would_be_reported(scene: Scene)
     assert "state       pending: Queued" in out
 
 
-async def test_check_config_says_where_a_forks_commit_would_be_reported_or_why_not(scene: Scene) -> None:
+def test_check_config_says_where_a_forks_commit_would_be_reported_or_why_not(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     scene.services = """
 services:
   - name: service-xyz
@@ -65,28 +74,25 @@ services:
         ({"fork": "someone"}, "fallback    someone/service-xyz on gitlab, where the first one answers 403 or 404"),
         ({}, "fallback    none: the run has no $(labels.fork)"),
     ):
-        code, out, _ = await listener("check-config", str(config), "--run", str(run_file(scene.folder, labels=labels)))
-        assert code == 0
+        assert explained(config, run_file(scene.folder, labels=labels)) == 0
+        out = capsys.readouterr().out
         assert said in out
         assert out.count("fallback") == 1
 
 
-async def test_check_config_says_why_a_run_leads_nowhere(scene: Scene) -> None:
-    config = scene.write_config()
-    code, out, _ = await listener("check-config", str(config), "--run", str(run_file(scene.folder, namespace="x")))
-    assert code == 1
+def test_check_config_says_why_a_run_leads_nowhere(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explained(scene.write_config(), run_file(scene.folder, namespace="x")) == 1
+    out = capsys.readouterr().out
     assert "no service claims it" in out
     assert "service-xyz wants namespace team-a, name service-xyz-run-*" in out
 
 
-async def test_check_config_refuses_what_is_no_run_with_a_sentence(scene: Scene) -> None:
+def test_check_config_refuses_what_is_no_run_with_a_sentence(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     config = scene.write_config()
     for text, said in (("kind: Pod\n", "kind is 'Pod'"), ("a: [", "not YAML"), ("", "holds 0 documents")):
         (scene.folder / "x.yaml").write_text(text)
-        code, _, err = await listener("check-config", str(config), "--run", str(scene.folder / "x.yaml"))
-        assert code == 2
-        assert said in err
-        assert "Traceback" not in err
+        assert explained(config, scene.folder / "x.yaml") == 2
+        assert said in capsys.readouterr().err
 
 
 async def test_a_wrong_configuration_is_exit_2_and_every_problem_a_line(scene: Scene) -> None:
