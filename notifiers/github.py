@@ -43,6 +43,7 @@ from notifiers.base import (
     Notifier,
     NotifierError,
     Outcome,
+    PermanentError,
     Receipt,
     RetryableError,
     UnauthorizedError,
@@ -65,6 +66,7 @@ WRITE_INTERVAL: Final = (
 )
 SECONDARY_PAUSE: Final = 60.0  # seconds, what GitHub asks for when it names none
 _ACCEPTED: Final = 202
+_UNKNOWN_COMMIT: Final = "no commit found"
 STATES: Final = {
     Outcome.QUEUED: "pending",
     Outcome.RUNNING: "pending",
@@ -314,7 +316,9 @@ def refusal(
     if status in (403, 429) and (pause := rate_limit_pause(status, headers, message, now=now)) is not None:
         text = f"{host} answered {status}: {said(message) or 'rate limit'}; asked to wait {pause:.0f} s"
         return RetryableError(text, retry_after=pause, status=status)
-    return error_of(host, status, message, headers, hint=hints.get(status, ""))
+    error = error_of(host, status, message, headers, hint=hints.get(status, ""))
+    # As 404, which is what other hosts say of an unknown commit: a service's fallback repository is then tried.
+    return PermanentError(str(error), status=404) if status == 422 and _UNKNOWN_COMMIT in message.lower() else error
 
 
 def rate_limit_pause(

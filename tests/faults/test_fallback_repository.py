@@ -82,6 +82,17 @@ async def test_the_first_repository_is_asked_once_and_the_fallback_gets_everythi
     assert states(host) == ["pending", "success", "pending", "failure"]
 
 
+async def test_githubs_own_word_for_an_unknown_commit_leads_to_the_fallback_as_well(scene: Scene) -> None:
+    scene.services = SERVICES.replace("HOST", "github")
+    scene.github.projects.clear()
+    scene.github.add_project(FIRST, {"0" * 40: "Something else"})
+    scene.github.add_project(FORK, {SHA: "Add a feature"})
+    async with scene.serve(pace=QUICK):
+        start(scene.cluster, "a", "succeeded", labels=LABELS)
+        await shows(scene.github, "success")
+    assert asked(scene.github) == [(FIRST, 422), (FORK, 201)]
+
+
 async def test_a_restart_remembers_which_repository_has_the_commit(scene: Scene, host: GitHost) -> None:
     async with scene.serve(pace=QUICK) as service:
         await service.runs.synced()
