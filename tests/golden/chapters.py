@@ -8,6 +8,7 @@ from listener.demo.githost import Asked
 from listener.demo.github import GitHub
 from tests.golden.telling import Told
 from tests.golden.writing import Body, Chapter
+from tests.hosts.forges import FORGES
 
 _PREFIX = "tekton/service-xyz-run-"
 
@@ -50,14 +51,18 @@ def _state(*fields: str) -> Any:
     return lambda body: str(next((body[field] for field in fields if body.get(field)), ""))
 
 
-def _host(kind: str, name: str, belongs: str, *fields: str) -> Chapter:
+def _is_post(asked: Asked) -> bool:
+    return asked.method == "POST"
+
+
+def _host(kind: str, name: str, belongs: Any) -> Chapter:
     return Chapter(
         file=kind,
         title=f"{name}: commit statuses",
         place=kind,
         about="With `report: [run, tasks]`: the status of the run, and one for each task.",
-        belongs=_in(belongs),
-        thing=_named(*fields),
+        belongs=belongs,
+        thing=_named("key", "name", "context"),
         state=_state("state"),
         sentence="description",
         left_out=("pipeline_id",),
@@ -79,12 +84,9 @@ def _of_both(file: str, title: str, about: str, parts: dict[str, Any], **more: A
 
 
 CHAPTERS = [
-    _host("gitlab", "GitLab", "/statuses/", "name"),
-    _host("github", "GitHub", "/statuses/", "context"),
-    _host("gitea", "Gitea and Forgejo", "/statuses/", "context"),
-    _host("bitbucket", "Bitbucket Cloud", "/statuses/build", "key"),
-    _host("bitbucket-server", "Bitbucket Data Center", "/builds", "key"),
-    _host("azure-devops", "Azure DevOps", "/statuses", "context"),
+    _host("gitlab", "GitLab", _in("/statuses/")),
+    _host("github", "GitHub", _in("/statuses/")),
+    *(_host(forge.kind, forge.kind, _is_post) for forge in FORGES),
     Chapter(
         file="github-checks",
         title="GitHub: check runs",
