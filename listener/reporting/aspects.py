@@ -18,6 +18,7 @@ from urllib.parse import quote
 from listener.cluster.objects import PipelineRun, parse_time
 from listener.config import Service
 from listener.config_reports import Event, LabelledState
+from listener.reporting import ledger as ledgers
 from listener.reporting.ledger import CHECK, COMMENT, DEPLOYMENT, LABELS, MESSAGE, STATUS, TASK, TASK_CHECK
 from listener.reporting.target import Policy, Rule, Target
 from listener.template import Missing, Reference, Template
@@ -127,15 +128,15 @@ def speaks(target: Target, what: Outcome, previous: Callable[[], Outcome | None]
     its branch ended, asked only where it matters."""
     policy = target.policy
     match target.aspect:
-        case "comment":
+        case ledgers.COMMENT:
             if policy.comment == "always":
                 return what.final
             return what.failure or (what is Outcome.SUCCEEDED and previous() is not Outcome.SUCCEEDED)
-        case "labels":
+        case ledgers.LABELS:
             return what.final or _LABELLED.get(what) in policy.labels
-        case "deployment":
+        case ledgers.DEPLOYMENT:
             return what is not Outcome.QUEUED
-        case "message":
+        case ledgers.MESSAGE:
             return rule_for(target, what, previous) is not None
         case _:
             return True

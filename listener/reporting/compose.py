@@ -7,7 +7,6 @@ log, which several reports of one run share. What cannot be read is left out: a 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.outcome import sentence
 from listener.cluster.summary import RunSummary, summarize
+from listener.reporting import ledger as ledgers
 from listener.reporting import texts
 from listener.reporting.aspects import labels_of, rule_for
 from listener.reporting.facts import Facts, details_of, fault_of, in_json, is_json, wants_log
@@ -27,8 +27,6 @@ from listener.reporting.values import Values
 from listener.template import Missing
 from notifiers.base import Notifier
 from notifiers.reports import CheckRun, Comment, CommitStatus, Deployment, Labels, Message, Outcome, RunDetails
-
-log = logging.getLogger(__name__)
 
 #: The end of the log of a TaskRun's container, without escape sequences; "" where it cannot be had. Raises nothing.
 ReadLogTail = Callable[[PipelineRun, TaskRun, str], Awaitable[str]]
@@ -70,24 +68,24 @@ class Composer:
         facts = await self._facts(run, target, deleted=deleted)
         described = _described(facts)
         match target.aspect:
-            case "check" | "task-check":
+            case ledgers.CHECK | ledgers.TASK_CHECK:
                 optional = bool(target.task) and is_optional(target, self._tasks.of(run.uid).get(target.task))
                 text = texts.summary(facts.details, sentence=facts.sentence, task=target.task)
                 return self._report(CheckRun, facts, described, text=text, details=facts.details, optional=optional)
-            case "comment":
+            case ledgers.COMMENT:
                 only_update = target.policy.comment != "always" and not facts.outcome.failure
                 text = self._comment(facts)
                 return self._report(
                     Comment, facts, described, text=text, details=facts.details, only_update=only_update
                 )
-            case "labels":
+            case ledgers.LABELS:
                 add, remove = labels_of(target, facts.outcome)
                 return self._report(Labels, facts, described, add=add, remove=remove)
-            case "deployment":
+            case ledgers.DEPLOYMENT:
                 url = self._environment_url(facts)
                 more = {"environment": target.place, "environment_url": url, "details": facts.details}
                 return self._report(Deployment, facts, described, **more)
-            case "message":
+            case ledgers.MESSAGE:
                 return self._message(facts, described)
             case _:
                 return self._report(CommitStatus, facts, described)
@@ -108,18 +106,23 @@ class Composer:
         return report
 
     def _task_status(self, run: PipelineRun, target: Target, *, deleted: bool) -> CommitStatus:
-        state = self._tasks.of(run.uid).get(target.task)
-        what = task_outcome(run, target, state, deleted=deleted) or Outcome.RUNNING
+        what, said = self._of_task(run, target, deleted=deleted)
         return CommitStatus(
             repository=target.repository,
             sha=target.sha,
             context=target.context,
             outcome=what,
-            description=_task_sentence(target, what, state),
+            description=said,
             target_url=target.url,
             ref=target.ref,
-            optional=is_optional(target, state),
+            optional=is_optional(target, self._tasks.of(run.uid).get(target.task)),
         )
+
+    def _of_task(self, run: PipelineRun, target: Target, *, deleted: bool) -> tuple[Outcome, str]:
+        """What became of the task that ``target`` is about, and its sentence."""
+        state = self._tasks.of(run.uid).get(target.task)
+        what = task_outcome(run, target, state, deleted=deleted) or Outcome.RUNNING
+        return what, _task_sentence(target, what, state)
 
     # What is known
 
@@ -129,14 +132,12 @@ class Composer:
         summary = summarize(run, task_runs, deleted=gone)
         what, said = reported_outcome(run, deleted=deleted), sentence(run, task_runs, deleted=gone)
         if target.task:
-            state = self._tasks.of(run.uid).get(target.task)
-            what = task_outcome(run, target, state, deleted=deleted) or Outcome.RUNNING
-            said = _task_sentence(target, what, state)
+            what, said = self._of_task(run, target, deleted=deleted)
         details = await self._details(run, target, summary, task_runs, what)
-        event = ""
+        facts = Facts(run=run, target=target, outcome=what, sentence=said, details=details)
         if target.aspect == MESSAGE and (found := rule_for(target, what, lambda: self.previous(run))) is not None:
-            event = found[1]
-        return Facts(run=run, target=target, outcome=what, sentence=said, details=details, event=event)
+            return dataclasses.replace(facts, rule=found[0], event=found[1])
+        return facts
 
     async def _details(
         self, run: PipelineRun, target: Target, summary: RunSummary, task_runs: list[TaskRun], what: Outcome
@@ -194,8 +195,7 @@ class Composer:
 
     def _message(self, facts: Facts, described: str) -> CommitStatus:
         target = facts.target
-        found = rule_for(target, facts.outcome, lambda: self.previous(facts.run))
-        template = found[0].text if found is not None else None
+        template = facts.rule.text if facts.rule is not None else None
         if template is None:
             text = texts.message(
                 facts.details, outcome=facts.outcome, sentence=facts.sentence, commit=target.sha, url=target.url

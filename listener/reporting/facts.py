@@ -11,7 +11,7 @@ from listener.cluster.objects import PipelineRun, TaskRun
 from listener.cluster.outcome import duration
 from listener.cluster.summary import RunSummary, StepSummary, TaskSummary
 from listener.reporting import texts
-from listener.reporting.target import Target
+from listener.reporting.target import Rule, Target
 from listener.reporting.tasks import told_state, took, trouble_of, why_skipped
 from listener.reporting.values import Values
 from listener.template import Reference, Template
@@ -31,6 +31,7 @@ class Facts:
     sentence: str
     details: RunDetails
     event: str = ""
+    rule: Rule | None = None  #: of a message: why it is sent
 
     def fill(self, template: Template, *, escape: Escape, markdown: bool) -> str:
         """``template`` with its values through ``escape``; with ``markdown`` tables and logs as such, and links as links."""

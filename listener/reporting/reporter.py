@@ -304,7 +304,7 @@ class Reporter:
     def _tell_unroutable(self, run: PipelineRun) -> None:
         """As an Event on the run, by the replica whose run it is."""
         why = self.unroutable.get(run.uid)
-        if why is not None and self._permit(str(run.key)) > clock():
+        if why is not None and self._is_ours(str(run.key)):
             del self._untold[run.uid]
             self.events.tell(run, "CommitStatusUnroutable", f"service {why.service}: {why.reason}")
 
@@ -318,7 +318,7 @@ class Reporter:
         lanes = self._targets(run)
         home = _home(run, lanes)
         every = (*lanes, *self._of_tasks.get(run.uid, ()))
-        if self._permit(home) <= clock():
+        if not self._is_ours(home):
             return
         keep = run.uid in self._guaranteeing and (
             any(run.uid in uids for uids in self._until_noted.values())
