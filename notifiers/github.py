@@ -8,7 +8,6 @@ again, so it is given connections that refuse redirects.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +55,7 @@ from notifiers.github_app import Installations
 from notifiers.reports import CheckRun, Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
-from notifiers.unfinished import Unfinished, UnfinishedError
+from notifiers.unfinished import Unfinished
 
 DESCRIPTION_LIMIT: Final = 140
 CONTEXT_LIMIT: Final = 255
@@ -273,17 +272,13 @@ class GitHubNotifier(Notifier):
         self, way: _Way, requester: Requester, session: OneRequestSession, report: CommitStatus, memo: str | None
     ) -> Receipt:
         """A report that is more than a status, said by the file that knows how."""
-        session.forget_answer()
-        try:
-            receipt = way.deliver(requester, report, self._unfinished.memo(report, memo))
-        except UnfinishedError as error:
-            self._unfinished.keep(report, error.memo, given=memo)
-            raise self._error(error.error, session, way.hints) from None
-        except Exception as error:  # whatever the library raises for whatever the host sent
-            raise self._error(error, session, way.hints) from None
-        self._unfinished.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
-        left = rate_limit(session.answer.headers) if session.answer is not None else None
-        return dataclasses.replace(receipt, rate_limit=left)
+        return self._unfinished.carried(
+            report,
+            memo,
+            session,
+            lambda known: way.deliver(requester, report, known),
+            error_of=lambda error: self._error(error, session, way.hints),
+        )
 
     def _failed(self, error: Exception, session: OneRequestSession) -> Receipt:
         """A receipt if the status was created all the same, else raises what the answer means."""

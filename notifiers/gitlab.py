@@ -8,7 +8,6 @@ before it, so the first answer's id is kept as memo and sent with every later st
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ from notifiers.examine import Answer, ask
 from notifiers.reports import Comment, Deployment, Labels
 from notifiers.session import OneRequestSession, base_url, verify_option
 from notifiers.text import cut, usable_url
-from notifiers.unfinished import Unfinished, UnfinishedError
+from notifiers.unfinished import Unfinished
 
 LIMIT: Final = 255  # characters of description, target_url, ref and name each
 STATES: Final = {
@@ -204,17 +203,13 @@ class GitLabNotifier(Notifier):
         self, way: _Way, project_of: _ProjectOf, session: OneRequestSession, report: CommitStatus, memo: str | None
     ) -> Receipt:
         """A report that is more than a status, said by the file that knows how."""
-        session.forget_answer()
-        try:
-            receipt = way.deliver(project_of(report.repository), report, self._unfinished.memo(report, memo))
-        except UnfinishedError as error:
-            self._unfinished.keep(report, error.memo, given=memo)
-            raise self._error(error.error, session, way.hints) from None
-        except Exception as error:  # whatever the library raises for whatever the host sent
-            raise self._error(error, session, way.hints) from None
-        self._unfinished.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
-        left = rate_limit(session.answer.headers) if session.answer is not None else None
-        return dataclasses.replace(receipt, rate_limit=left)
+        return self._unfinished.carried(
+            report,
+            memo,
+            session,
+            lambda known: way.deliver(project_of(report.repository), report, known),
+            error_of=lambda error: self._error(error, session, way.hints),
+        )
 
     def _failed(self, error: Exception, session: OneRequestSession, *, wanted: str) -> Receipt:
         """A receipt if the host shows ``wanted`` all the same, else raises what the answer means."""

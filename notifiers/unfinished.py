@@ -7,10 +7,14 @@ process only, of the last ``LIMIT`` such reports: whoever begins after a restart
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Callable
 from typing import Final
 
-from notifiers.base import CommitStatus
+from notifiers.answers import rate_limit
+from notifiers.base import CommitStatus, NotifierError, Receipt
+from notifiers.session import OneRequestSession
 
 LIMIT: Final = 1000  # reports
 
@@ -48,6 +52,29 @@ class Unfinished:
             while len(self._kept) >= self._limit:
                 del self._kept[next(iter(self._kept))]
             self._kept[_key(report)] = given, memo
+
+    def carried(
+        self,
+        report: CommitStatus,
+        memo: str | None,
+        session: OneRequestSession,
+        deliver: Callable[[str | None], Receipt],
+        *,
+        error_of: Callable[[Exception], NotifierError],
+    ) -> Receipt:
+        """What ``deliver`` gives, with the memo that is known, and what the host's last answer says of its limits. ``error_of``: what an error
+        of the client library means. On a worker's thread."""
+        session.forget_answer()
+        try:
+            receipt = deliver(self.memo(report, memo))
+        except UnfinishedError as error:
+            self.keep(report, error.memo, given=memo)
+            raise error_of(error.error) from None
+        except Exception as error:  # whatever the library raises for whatever the host sent
+            raise error_of(error) from None
+        self.keep(report, receipt.memo, given=memo)  # until the receipt has arrived
+        left = rate_limit(session.answer.headers) if session.answer is not None else None
+        return dataclasses.replace(receipt, rate_limit=left)
 
     def forget(self, report: CommitStatus) -> None:
         """The listener has the receipt."""
